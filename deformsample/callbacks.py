@@ -1,0 +1,100 @@
+"""What happens beside training: pictures in the log, predictions on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+
+from deformsample.data import Batch, SegmentationData
+from deformsample.data.images import write_image
+from deformsample.geometry import unwarp_labels
+from deformsample.plotting import SampledPicture, comparison_figure
+from deformsample.task import SegmentationTask
+
+
+class PictureLogger(pl.Callback):
+    """Draws the first validation image as sampled and segmented, for TensorBoard.
+
+    Args:
+        every_n_epochs: how often, in training epochs.
+    """
+
+    def __init__(self, every_n_epochs: int = 10) -> None:
+        self.every_n_epochs = every_n_epochs
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw, where it is due."""
+        due = trainer.current_epoch % self.every_n_epochs == 0 and not trainer.sanity_checking
+        board = next((x for x in trainer.loggers if isinstance(x, TensorBoardLogger)), None)
+        if batch_idx or not due or board is None or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, SegmentationTask)
+        picture = segmented_picture(pl_module, batch["image"][:1], title="validation")
+        figure = comparison_figure(
+            batch["image"][0], batch["labels"][0], [picture], pl_module.classes
+        )
+        board.experiment.add_figure("val/sampling", figure, trainer.global_step, close=False)
+
+
+class PredictionWriter(pl.Callback):
+    """Writes every predicted label map as the data set's own label files are written.
+
+    Args:
+        folder: where to; ``None`` for ``predictions`` in the folder of the run.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = folder
+        self._target = Path()
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Agree on a folder over all processes."""
+        own = self.folder or str(Path(trainer.default_root_dir) / "predictions")
+        self._target = Path(trainer.strategy.broadcast(own))
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write one batch."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, SegmentationData)
+        samples = data.parts[data.predict_split].samples
+        for index, labels in zip(batch["index"].tolist(), outputs, strict=True):
+            sample = samples[index]
+            encoded = data.dataset.encode(labels.cpu().numpy())
+            write_image(self._target / data.dataset.prediction_name(sample), encoded)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say where they are."""
+        if trainer.is_global_zero:
+            print(f"predictions: {self._target}")  # noqa: T201 - what the user asked for
+
+
+@torch.no_grad()
+def segmented_picture(task: SegmentationTask, image: Tensor, title: str) -> SampledPicture:
+    """What a figure shows of one image (1, 3, H, W)."""
+    prediction = task(image)
+    height, width = image.shape[2:]
+    labels = unwarp_labels(prediction.logits.float(), prediction.grid, (height, width))
+    return SampledPicture(
+        title, prediction.grid[0], prediction.density[0, 0], prediction.image[0], labels[0]
+    )

@@ -1,0 +1,45 @@
+"""How a command line tells of errors: one line, unless the user wants to see it all."""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import ArgumentError as ParserError
+from collections.abc import Callable
+
+from jsonargparse import ArgumentError as ConfigError
+
+from deformsample.errors import DeformsampleError
+
+_WORKER = re.compile(r"Original Traceback.*\n\S*?(?:\w+Error): (?P<message>.*)\s*\Z", re.DOTALL)
+
+
+def reported(command: Callable[[], object], *, debug: bool) -> int:
+    """Run a command; print what a user can mend in one line.
+
+    Args:
+        command: what to run.
+        debug: let errors pass, with their traceback.
+
+    Returns:
+        0, or 1 where the command failed by an error that a user can mend, or 2 for an argument.
+    """
+    try:
+        command()
+    except (ParserError, ConfigError) as error:
+        if debug:
+            raise
+        return _print_error(str(error), 2)
+    except DeformsampleError as error:
+        if debug:
+            raise
+        return _print_error(str(error), 1)
+    return 0
+
+
+def _print_error(text: str, code: int) -> int:
+    # A data loader's worker sends its whole traceback as the message.
+    worker = _WORKER.search(text)
+    message = worker["message"] if worker else text
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,185 @@
+"""``train.py`` and ``deformsample fit|validate|test|predict``: Lightning's command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from deformsample.cli.errors import reported
+from deformsample.data import SegmentationData
+from deformsample.errors import ArgumentError
+from deformsample.shipped import configs_folder
+from deformsample.task import SegmentationTask
+
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+DEFAULTS = ("trainer.yaml", "method/learned.yaml")
+"""Read before all others: every run starts from these."""
+
+
+class TrainCli(LightningCLI):
+    """The parts of a run, from YAML files and the command line.
+
+    Args:
+        args: subcommand and options.
+        name: of the run, for its folder.
+    """
+
+    def __init__(self, args: Sequence[str], name: str) -> None:
+        self.run_name = name
+        defaults = [str(configs_folder() / file) for file in DEFAULTS]
+        per_command = {"default_config_files": defaults, "exit_on_error": False}
+        super().__init__(
+            SegmentationTask,
+            SegmentationData,
+            args=list(args),
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            parser_kwargs={
+                "exit_on_error": False,
+                "prog": "train.py",
+                "description": "Train a downsampler and a segmentation network together.",
+                **dict.fromkeys(SUBCOMMANDS, per_command),
+            },
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The folder of the run, and what the model learns from the data set."""
+        parser.add_argument(
+            "--output",
+            type=str | None,
+            default=None,
+            help="folder for logs and checkpoints, new or empty (default: runs/NAME/version_K)",
+        )
+        parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
+        parser.link_arguments(
+            "data.num_classes",
+            "model.segmenter.init_args.network.init_args.num_classes",
+            apply_on="instantiate",
+        )
+
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            # Predictions are written image by image; nobody reads them from memory.
+            parser.set_defaults(return_predictions=False)
+        return parser
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer that logs to TensorBoard and CSV in the folder of the run."""
+        self.model.architecture = architecture(
+            self.config[self.subcommand].model.segmenter.as_dict(), self.datamodule.num_classes
+        )
+        output = self.config[self.subcommand].output
+        folder = _new_folder(Path("runs") / self.run_name) if output is None else _empty(output)
+        if self.config_init[self.subcommand].trainer.logger is None:
+            place = {"save_dir": str(folder), "name": "", "version": ""}
+            kwargs["logger"] = [TensorBoardLogger(**place), CSVLogger(**place)]
+        return super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+
+
+def architecture(segmenter: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
+    """Class paths and arguments of a segmenter, complete enough to build it again.
+
+    Args:
+        segmenter: as configured.
+        num_classes: as the data set has them.
+    """
+    init_args = dict(segmenter["init_args"])
+    network = dict(init_args["network"])
+    network["init_args"] = {**network.get("init_args", {}), "num_classes": num_classes}
+    if "weights" in network["init_args"]:
+        network["init_args"]["weights"] = None  # those of the checkpoint take their place
+    plain: dict[str, Any] = _plain({**segmenter, "init_args": {**init_args, "network": network}})
+    return plain
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in given
+    return reported(lambda: _run([x for x in given if x != "--debug"]), debug=debug)
+
+
+def _run(given: list[str]) -> None:
+    if not set(given) & {*SUBCOMMANDS, "-h", "--help"}:
+        given = ["fit", *given]
+    arguments, names = resolve_configs(given)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        TrainCli(arguments, name="-".join(names) or "run")
+
+
+def resolve_configs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Find every ``--config`` in the working directory, or else among the shipped configs.
+
+    Returns:
+        The arguments with the found paths, and the stems of the configs.
+
+    Raises:
+        ArgumentError: no such file in either place.
+    """
+    resolved: list[str] = []
+    names: list[str] = []
+    pending = iter(arguments)
+    for argument in pending:
+        option, equals, value = argument.partition("=")
+        if option not in ("--config", "-c"):
+            resolved.append(argument)
+            continue
+        value = value if equals else next(pending, "")
+        found = find_config(value)
+        names.append(found.stem)
+        resolved += ["--config", str(found)]
+    return resolved, names
+
+
+def find_config(name: str) -> Path:
+    """The config of that name in the working directory, or else among the shipped ones."""
+    shipped = configs_folder()
+    for candidate in (Path(name).expanduser(), shipped / name):
+        if candidate.is_file():
+            return candidate
+    available = sorted(str(file.relative_to(shipped)) for file in shipped.rglob("*.yaml"))
+    raise ArgumentError(
+        f"Expected a config file after --config, but there is no {name!r} here or in {shipped}. "
+        f"Shipped are: {', '.join(available)}."
+    )
+
+
+def _new_folder(parent: Path) -> Path:
+    numbers = [
+        int(folder.name.removeprefix("version_"))
+        for folder in parent.glob("version_*")
+        if folder.name.removeprefix("version_").isdigit()
+    ]
+    return parent / f"version_{max(numbers, default=-1) + 1}"
+
+
+def _empty(output: str) -> Path:
+    folder = Path(output).expanduser()
+    started_by_another_process = "LOCAL_RANK" in os.environ
+    if folder.is_dir() and any(folder.iterdir()) and not started_by_another_process:
+        raise ArgumentError(
+            f"Expected `--output` to be a new or empty folder, but {folder} holds files, which a "
+            "new run would overwrite: choose another, or remove it."
+        )
+    return folder
+
+
+def _plain(value: Any) -> Any:
+    """Only dictionaries, lists and scalars, as a checkpoint may hold them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (bool, int, float, type(None))) else str(value)

@@ -1,0 +1,21 @@
+"""Data sets, and the data module that loads any of them."""
+
+from deformsample.data.blue_marble import BlueMarble
+from deformsample.data.cityscapes import Cityscapes
+from deformsample.data.dataset import Sample, SegmentationDataset, Split
+from deformsample.data.deepglobe import DeepGlobe
+from deformsample.data.folder import Folder
+from deformsample.data.module import Batch, SegmentationData, SplitDataset
+
+__all__ = [
+    "Batch",
+    "BlueMarble",
+    "Cityscapes",
+    "DeepGlobe",
+    "Folder",
+    "Sample",
+    "SegmentationData",
+    "SegmentationDataset",
+    "Split",
+    "SplitDataset",
+]

@@ -1,0 +1,98 @@
+"""What a data set is: where its files are, and how their contents become images and class ids."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from deformsample.data.images import IMAGE_SUFFIXES, Pixels, read_image
+from deformsample.data.labels import Colour
+from deformsample.errors import DataError
+
+Split: TypeAlias = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a data set and its labels."""
+
+    name: str
+    """Unique in its data set; names the prediction's file."""
+
+    image: Path
+    labels: Path | None
+    """``None`` where the data set has no labels for this image."""
+
+
+class SegmentationDataset(ABC):
+    """A layout of files. To add a data set, write a subclass of this and one config."""
+
+    classes: Mapping[str, Colour]
+    """Name and colour of every class, in the order of the ids."""
+
+    @abstractmethod
+    def samples(self, split: Split) -> list[Sample]:
+        """List the images of a split, without reading them.
+
+        Raises:
+            DataError: a folder is missing, or files that belong together are not there.
+        """
+
+    def read_image(self, sample: Sample) -> Pixels:
+        """The image, (h, w, 3) uint8."""
+        return read_image(sample.image)
+
+    @abstractmethod
+    def read_labels(self, sample: Sample) -> Pixels:
+        """The class ids, (h, w) uint8, ``IGNORE_INDEX`` where there is no class."""
+
+    def encode(self, ids: Pixels) -> Pixels:
+        """Class ids (h, w) as the data set's own label files hold them."""
+        return ids
+
+    def prediction_name(self, sample: Sample) -> str:
+        """File name of a predicted label map."""
+        return f"{sample.name}.png"
+
+
+def check_folder(folder: Path, what: str) -> Path:
+    """Pass a folder on if it exists.
+
+    Raises:
+        DataError: naming the folder and the key to set.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"Expected {what} in the folder {folder}, but there is no such folder: set it with "
+            "`--data.root PATH`."
+        )
+    return folder
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All image files directly in a folder, by name; extensions count in any letter case."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    )
+
+
+def by_stem(files: Iterable[Path]) -> dict[str, Path]:
+    """Files by their name without its extension.
+
+    Raises:
+        DataError: two files have the same one.
+    """
+    found: dict[str, Path] = {}
+    for file in files:
+        if file.stem in found:
+            raise DataError(
+                f"Expected one file for each name, but {found[file.stem]} and {file} differ in "
+                "their extension only: remove or rename one."
+            )
+        found[file.stem] = file
+    return found

@@ -1,0 +1,100 @@
+"""Reading and writing image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from deformsample.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""In lower case; files are matched whatever their case."""
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def read_image(path: Path) -> Pixels:
+    """Read an RGB image file.
+
+    Returns:
+        (h, w, 3) uint8, turned upright where the file says how.
+
+    Raises:
+        DataError: no such file, not an image, cut short, or not three colour channels of 8 bits.
+    """
+    image = _decoded(path)
+    if image.mode != "RGB":
+        raise DataError(
+            f"Expected an RGB image with 3 channels of 8 bits, but {path} has mode {image.mode} "
+            f"({len(image.getbands())} channel(s)): convert it to RGB first."
+        )
+    orientation = image.getexif().get(0x0112, 1)
+    if orientation != 1:
+        image = _upright(image)
+    return np.asarray(image)
+
+
+def read_ids(path: Path) -> Pixels:
+    """Read an image whose pixels are numbers: one channel of 8 bits, or indices into a palette.
+
+    Returns:
+        (h, w) uint8.
+
+    Raises:
+        DataError: as :func:`read_image`.
+    """
+    image = _decoded(path)
+    if image.mode not in ("L", "P"):
+        raise DataError(
+            f"Expected label ids in one channel of 8 bits, but {path} has mode {image.mode} "
+            f"({len(image.getbands())} channel(s)): is it coloured? Then give the colours."
+        )
+    return np.asarray(image)
+
+
+def read_colours(path: Path) -> Pixels:
+    """Read an RGB or palette image as colours (h, w, 3) uint8."""
+    image = _decoded(path)
+    if image.mode not in ("RGB", "P"):
+        raise DataError(
+            f"Expected label colours in an RGB or palette image, but {path} has mode {image.mode} "
+            f"({len(image.getbands())} channel(s))."
+        )
+    return np.asarray(image.convert("RGB"))
+
+
+def write_image(path: Path, pixels: Pixels) -> None:
+    """Write (h, w) or (h, w, 3) uint8 as the format of the path's suffix, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial{path.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(partial)
+    partial.replace(path)
+
+
+def _decoded(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except FileNotFoundError:
+        raise DataError(f"Expected an image file, but there is none at {path}.") from None
+    except IsADirectoryError:
+        raise DataError(f"Expected an image file, but {path} is a folder.") from None
+    except UnidentifiedImageError:
+        raise DataError(
+            f"Expected an image file, but {path} is not in a format that can be read."
+        ) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"Expected a whole image file, but {path} cannot be decoded ({error}): get the file "
+            "again or remove it."
+        ) from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)

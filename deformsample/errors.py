@@ -1,0 +1,23 @@
+"""Errors that a user can cause and can mend."""
+
+from __future__ import annotations
+
+
+class DeformsampleError(Exception):
+    """Base of all errors whose message alone tells a user what to do.
+
+    The message is one line: what was expected, what came (which file, key or argument), and the
+    remedy. Command lines print it without a traceback.
+    """
+
+
+class ArgumentError(DeformsampleError, ValueError):
+    """An argument of a function or a key of a configuration has a value that cannot be used."""
+
+
+class DataError(DeformsampleError):
+    """A file of a data set, or an image to work on, is missing or cannot be used."""
+
+
+class CheckpointError(DeformsampleError):
+    """A checkpoint cannot be read, or was not written by this package."""

@@ -1,0 +1,39 @@
+"""Pure geometry: density maps, sampling grids, warping and unwarping.
+
+Convention: images (b, c, h, w); sizes (h, w); points (x, y); grids (b, h, w, 2) in [-1, 1] with
+``align_corners=True``.
+"""
+
+from deformsample.geometry.coordinates import Size, from_pixels, identity_grid, to_pixels
+from deformsample.geometry.density import (
+    boundary_density,
+    min_max,
+    softmax_density,
+    uniform_density,
+)
+from deformsample.geometry.grid import local_stretch, sample_areas, sampling_grid
+from deformsample.geometry.inverse import inverse_coordinates
+from deformsample.geometry.unwarp import interpolate_mesh, unwarp, unwarp_labels
+from deformsample.geometry.warp import image_pyramid, warp, warp_labels, warp_pyramid
+
+__all__ = [
+    "Size",
+    "boundary_density",
+    "from_pixels",
+    "identity_grid",
+    "image_pyramid",
+    "interpolate_mesh",
+    "inverse_coordinates",
+    "local_stretch",
+    "min_max",
+    "sample_areas",
+    "sampling_grid",
+    "softmax_density",
+    "to_pixels",
+    "uniform_density",
+    "unwarp",
+    "unwarp_labels",
+    "warp",
+    "warp_labels",
+    "warp_pyramid",
+]

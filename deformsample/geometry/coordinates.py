@@ -1,0 +1,81 @@
+"""The one convention for places in an image.
+
+Convention: a size is (h, w); a point is (x, y); a normalised point lies in [-1, 1] per axis, where
+-1 is the centre of the first pixel and 1 is the centre of the last one (``align_corners=True``).
+A grid is a tensor (b, h, w, 2) of normalised points.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from deformsample.errors import ArgumentError
+
+Size: TypeAlias = tuple[int, int]
+"""Height and width, in pixels, samples or cells."""
+
+
+def check_size(size: Size, name: str) -> None:
+    """Raise ``ArgumentError`` unless ``size`` is (h, w) with at least two samples per side."""
+    if len(size) != 2 or min(size) < 2:
+        raise ArgumentError(
+            f"Expected `{name}` to be (height, width) with at least 2 per side, but got "
+            f"{tuple(size)}: one sample has no neighbour to interpolate with."
+        )
+
+
+def check_grid(grid: Tensor) -> None:
+    """Raise ``ArgumentError`` unless ``grid`` has the shape (b, h, w, 2) and a float dtype."""
+    if grid.ndim != 4 or grid.shape[-1] != 2:
+        hint = ": are the channels first?" if grid.ndim == 4 and grid.shape[1] == 2 else "."
+        raise ArgumentError(
+            f"Expected `grid` of shape (b, h, w, 2), but got {tuple(grid.shape)}{hint}"
+        )
+    if not grid.is_floating_point():
+        raise ArgumentError(f"Expected `grid` of a float dtype, but got {grid.dtype}.")
+    check_size((grid.shape[1], grid.shape[2]), "grid size")
+
+
+def axis(count: int, like: Tensor) -> Tensor:
+    """``count`` equally spaced normalised coordinates from -1 to 1, shape (count,).
+
+    The ends are exactly -1 and 1. Device and dtype are those of ``like``.
+    """
+    return torch.linspace(-1.0, 1.0, count, device=like.device, dtype=like.dtype)
+
+
+def identity_grid(size: Size, like: Tensor) -> Tensor:
+    """The grid that samples an image uniformly, corner to corner.
+
+    Args:
+        size: (h, w) of the grid.
+        like: a tensor (b, ...) that gives batch size, device and dtype.
+
+    Returns:
+        Grid (b, h, w, 2).
+    """
+    check_size(size, "size")
+    h, w = size
+    y, x = torch.meshgrid(axis(h, like), axis(w, like), indexing="ij")
+    return torch.stack((x, y), dim=-1).expand(like.shape[0], h, w, 2)
+
+
+def to_pixels(points: Tensor, size: Size) -> Tensor:
+    """Normalised points (..., 2) to pixel coordinates (x, y) of an image of ``size`` (h, w).
+
+    The centre of the first pixel is 0, that of the last one is w - 1 (or h - 1).
+    """
+    return (points + 1) * (_last_pixel(points, size) / 2)
+
+
+def from_pixels(points: Tensor, size: Size) -> Tensor:
+    """Pixel coordinates (..., 2) to normalised points: the inverse of :func:`to_pixels`."""
+    return points / (_last_pixel(points, size) / 2) - 1
+
+
+def _last_pixel(points: Tensor, size: Size) -> Tensor:
+    h, w = size
+    return points.new_tensor([w - 1, h - 1])

@@ -1,0 +1,99 @@
+"""Density maps: where the samples should go, as one positive number per map cell.
+
+Convention: a density map is (b, 1, h, w), positive, with sum 1 over its cells. Cell (i, j) stands
+for the normalised point of sample (i, j) of an h x w grid, so that its border cells lie on the
+border of the image.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry.coordinates import Size, identity_grid
+from deformsample.geometry.kernel import reflected_gaussian
+from deformsample.geometry.warp import image_pyramid, warp_pyramid
+
+
+def softmax_density(scores: Tensor) -> Tensor:
+    """Scores (b, 1, h, w) of any range to a density map (Jin et al. 2022, section 3)."""
+    return scores.flatten(1).softmax(dim=1).view_as(scores)
+
+
+def uniform_density(size: Size, like: Tensor) -> Tensor:
+    """The density map of uniform sampling, (b, 1, h, w), with batch and device of ``like``."""
+    h, w = size
+    return like.new_full((like.shape[0], 1, h, w), 1.0 / (h * w))
+
+
+def label_boundaries(labels: Tensor, ignore_index: int) -> Tensor:
+    """Mark both pixels of every horizontal or vertical pair whose labels differ.
+
+    Only whether two ids differ counts, never by how much. A pair with an ignored pixel is no
+    boundary.
+
+    Args:
+        labels: class ids (b, h, w), an integer dtype.
+        ignore_index: the id of pixels without a class.
+
+    Returns:
+        (b, 1, h, w) float32, 1 on boundaries and 0 elsewhere.
+    """
+    _check_labels(labels)
+    valid = labels != ignore_index
+    edge = torch.zeros_like(valid)
+    down = (labels[:, 1:] != labels[:, :-1]) & valid[:, 1:] & valid[:, :-1]
+    right = (labels[:, :, 1:] != labels[:, :, :-1]) & valid[:, :, 1:] & valid[:, :, :-1]
+    edge[:, 1:] |= down
+    edge[:, :-1] |= down
+    edge[:, :, 1:] |= right
+    edge[:, :, :-1] |= right
+    return edge.unsqueeze(1).float()
+
+
+def boundary_density(
+    labels: Tensor, size: Size, *, blur: float, floor: float, ignore_index: int
+) -> Tensor:
+    """The density map that follows the boundaries of a label map.
+
+    Boundaries are found at full resolution, averaged over each map cell, blurred, and mixed with a
+    uniform share, so that a label map without any boundary gives the uniform density.
+
+    Args:
+        labels: class ids (b, H, W), an integer dtype.
+        size: (h, w) of the density map.
+        blur: standard deviation of the Gaussian blur, in map cells, positive.
+        floor: density of a cell without boundaries, relative to the map's mean, in (0, 1].
+        ignore_index: the id of pixels without a class.
+
+    Returns:
+        Density map (b, 1, h, w), float32.
+    """
+    if not 0 < floor <= 1:
+        raise ArgumentError(f"Expected `floor` in (0, 1], but got {floor}.")
+    edges = label_boundaries(labels, ignore_index)
+    cells = warp_pyramid(image_pyramid(edges), identity_grid(size, edges), level_bias=0.0)
+    rows, columns = (reflected_gaussian(n, n, blur, like=cells).weights for n in size)
+    blurred = rows @ cells @ columns.T
+    total = blurred.sum(dim=(2, 3), keepdim=True)
+    uniform = uniform_density(size, blurred)
+    edge_density = torch.where(total > 0, blurred / total.clamp_min(1e-12), uniform)
+    return (1 - floor) * edge_density + floor * uniform
+
+
+def min_max(density: Tensor) -> Tensor:
+    """Stretch each map (b, 1, h, w) to [0, 1]; a constant map becomes 0."""
+    flat = density.flatten(1)
+    low = flat.amin(dim=1).view(-1, 1, 1, 1)
+    spread = flat.amax(dim=1).view(-1, 1, 1, 1) - low
+    tiny = torch.finfo(density.dtype).tiny
+    return torch.where(spread > 0, (density - low) / spread.clamp_min(tiny), 0.0)
+
+
+def _check_labels(labels: Tensor) -> None:
+    if labels.ndim != 3 or labels.is_floating_point():
+        raise ArgumentError(
+            "Expected `labels` of shape (b, h, w) and an integer dtype, but got "
+            f"{tuple(labels.shape)} of {labels.dtype}."
+        )

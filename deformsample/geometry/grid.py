@@ -1,0 +1,111 @@
+"""From a density map to a sampling grid, and the geometry of a grid.
+
+The sampling grid of Recasens et al. 2018 (eq. 2, 3) and Jin et al. 2022 (eq. 4) puts sample x at
+
+    u(x) = sum_x' d(x') k(x, x') x' / sum_x' d(x') k(x, x').
+
+With a Gaussian k of width sigma this is u = x + sigma^2 grad log(k * d): the Jacobian is a
+covariance divided by sigma^2, so the continuous map never folds. The Gaussian is separable, so the
+sums are products with one small matrix per axis.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry.coordinates import Size, check_grid, check_size, identity_grid, to_pixels
+from deformsample.geometry.kernel import reflected_gaussian
+
+_RELATIVE_FLOOR = 1e-6
+"""Smaller densities, relative to the map's largest, would vanish in float32 sums."""
+
+
+def sampling_grid(density: Tensor, size: Size, sigma: float) -> Tensor:
+    """Place samples by a density map: many where it is high, none lost outside.
+
+    The grid covers the image exactly: its border samples lie on the image border, because the
+    density is mirrored about its border cells. A flat density gives the identity grid. Densities
+    below 1e-6 of a map's largest count as that; an all-zero map counts as flat.
+
+    Args:
+        density: (b, 1, h, w), not negative; its scale does not matter.
+        size: (h, w) of the grid, independent of the map's own size.
+        sigma: standard deviation of the Gaussian kernel, in map cells.
+
+    Returns:
+        Grid (b, h, w, 2), float32 at least, differentiable in ``density``.
+
+    Raises:
+        ArgumentError: wrong shape, fewer than two cells or samples per side, or a kernel that is
+            too narrow.
+    """
+    if density.ndim != 4 or density.shape[1] != 1:
+        raise ArgumentError(
+            f"Expected `density` of shape (b, 1, h, w), but got {tuple(density.shape)}."
+        )
+    cells_y, cells_x = density.shape[2:]
+    check_size((cells_y, cells_x), "density size")
+    check_size(size, "size")
+    # The quotient of two sums needs more digits than half precision has.
+    with torch.autocast(density.device.type, enabled=False):
+        d = _with_floor(density[:, 0])
+        y = reflected_gaussian(size[0], cells_y, sigma, like=d)
+        x = reflected_gaussian(size[1], cells_x, sigma, like=d)
+        across = d @ x.weights.T
+        mass = y.weights @ across
+        shift_x = (y.weights @ (d @ x.moments.T)) / mass * (2 / (cells_x - 1))
+        shift_y = (y.moments @ across) / mass * (2 / (cells_y - 1))
+        return identity_grid(size, d) + torch.stack((shift_x, shift_y), dim=-1)
+
+
+def _with_floor(density: Tensor) -> Tensor:
+    d = density if density.dtype == torch.float64 else density.float()
+    largest = d.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(d.dtype).tiny)
+    return d / largest + _RELATIVE_FLOOR
+
+
+def local_stretch(grid: Tensor, image_size: Size) -> Tensor:
+    """How many image pixels per side one sample stands for, at each sample.
+
+    The square root of the Jacobian's determinant, from central differences (one-sided at the
+    border).
+
+    Args:
+        grid: (b, h, w, 2).
+        image_size: (H, W) of the image that the grid samples.
+
+    Returns:
+        (b, h, w), in pixels, not negative.
+    """
+    check_grid(grid)
+    points = to_pixels(grid, image_size)
+    (dy,) = torch.gradient(points, dim=1)
+    (dx,) = torch.gradient(points, dim=2)
+    return (dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]).abs().sqrt()
+
+
+def sample_areas(grid: Tensor) -> Tensor:
+    """The share of the image that each sample stands for.
+
+    Every cell of the mesh gives a quarter of its area to each of its corners, so the shares of a
+    grid that covers the image sum to 1 exactly.
+
+    Args:
+        grid: (b, h, w, 2).
+
+    Returns:
+        (b, h, w), sum 1 over the samples of an image.
+    """
+    check_grid(grid)
+    main = grid[:, 1:, 1:] - grid[:, :-1, :-1]
+    anti = grid[:, 1:, :-1] - grid[:, :-1, 1:]
+    # Half the cross product of the diagonals; the whole image has area 4 in normalised units.
+    quarter = (main[..., 0] * anti[..., 1] - main[..., 1] * anti[..., 0]) / 2 / 4 / 4
+    areas = torch.zeros_like(grid[..., 0])
+    areas[:, :-1, :-1] += quarter
+    areas[:, :-1, 1:] += quarter
+    areas[:, 1:, :-1] += quarter
+    areas[:, 1:, 1:] += quarter
+    return areas

@@ -1,0 +1,202 @@
+"""A sampling grid as a mesh over the image, and where the points of the image lie in it.
+
+The samples of a grid are the vertices of a mesh. Each of its cells is cut along the diagonal from
+its upper right to its lower left corner into two triangles:
+
+    a --- b        upper: a, b, c
+    |   / |        lower: d, c, b
+    | /   |
+    c --- d
+
+The mesh tiles the image, and within a triangle the grid is a linear map, so that its inverse is
+exact. Triangles are found by scanning the rows of the output points, as a rasteriser does: a row
+cuts a triangle in an interval, and the intervals of all triangles tile the row without a gap.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry.coordinates import Size, check_grid
+
+_BORDER_TOLERANCE = 1e-5  # normalised; a hundredth of a pixel in an image of 2,000
+
+
+class Mesh(NamedTuple):
+    """The triangles of the grids of a batch; t = 2 (h - 1) (w - 1) of them in an image."""
+
+    size: Size
+    """(h, w) of the grid."""
+
+    corners: Tensor
+    """(t, 3) int64, flat sample numbers. The second corner lies in the row of the first one, the
+    third in its column. Triangle 2 k is the upper one of cell k, 2 k + 1 the lower one."""
+
+    by_height: Tensor
+    """(b, t, 3, 2): the corners' points from top to bottom."""
+
+    inverse: Tensor
+    """(b, t, 6): the first corner's point, and the two rows of the inverse Jacobian."""
+
+
+class Located(NamedTuple):
+    """The places of a lattice of n x m image points in a mesh."""
+
+    triangle: Tensor
+    """(b, n, m) int64: which of the image's triangles."""
+
+    weights: Tensor
+    """(b, n, m, 2): barycentric weights of its second and third corner, in [0, 1]."""
+
+
+@torch.no_grad()
+def triangulate(grid: Tensor) -> Mesh:
+    """Prepare a grid for :func:`locate`.
+
+    Args:
+        grid: (b, h, w, 2) that covers the image.
+
+    Returns:
+        ``Mesh`` in float64 (float32 on devices without it).
+
+    Raises:
+        ArgumentError: wrong shape, or border samples that do not lie on the image border.
+    """
+    check_grid(grid)
+    exact = torch.float32 if grid.device.type == "mps" else torch.float64
+    b, h, w, _ = grid.shape
+    vertices = _on_border(grid.to(exact)).flatten(1, 2)
+    corners = triangle_corners((h, w), grid.device)
+    points = vertices[:, corners]
+    order = points[..., 1].argsort(dim=2)[..., None].expand(-1, -1, -1, 2)
+    return Mesh((h, w), corners, points.gather(2, order), _inverse_maps(points))
+
+
+def triangle_corners(size: Size, device: torch.device) -> Tensor:
+    """The corners of every triangle of a grid of ``size``, as in ``Mesh.corners``."""
+    h, w = size
+    a = torch.arange(h * w, device=device).view(h, w)[:-1, :-1].flatten()
+    b, c, d = a + 1, a + w, a + w + 1
+    return torch.stack((a, b, c, d, c, b), dim=1).view(-1, 3)
+
+
+@torch.no_grad()
+def locate(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
+    """Find the triangle of every point of a lattice, and the point's place in it.
+
+    Args:
+        mesh: from :func:`triangulate`.
+        rows: (n,) normalised y of the points, ascending, in [-1, 1].
+        columns: (m,) normalised x of the points, ascending, in [-1, 1].
+
+    Returns:
+        ``Located``; where the mesh folds, one of the triangles that hold the point.
+
+    Raises:
+        ArgumentError: an axis that is empty, or leaves [-1, 1].
+    """
+    rows, columns = (values.to(mesh.inverse.dtype) for values in (rows, columns))
+    _check_axis(rows, "rows")
+    _check_axis(columns, "columns")
+    triangle = _scan(mesh.by_height, _scan_axis(rows), _scan_axis(columns))
+    return Located(triangle, _barycentric(mesh.inverse, triangle, rows, columns))
+
+
+def _check_axis(values: Tensor, name: str) -> None:
+    if values.ndim != 1 or len(values) == 0:
+        raise ArgumentError(
+            f"Expected `{name}` of shape (n,) with n > 0, but got {tuple(values.shape)}."
+        )
+    low, high = float(values[0]), float(values[-1])
+    if not (low >= -1 - _BORDER_TOLERANCE and high <= 1 + _BORDER_TOLERANCE):
+        raise ArgumentError(
+            f"Expected `{name}` to ascend within [-1, 1], but they run from {low} to {high}."
+        )
+
+
+def _on_border(grid: Tensor) -> Tensor:
+    """The grid with its border samples exactly on the border, where they must be already."""
+    snapped = grid.clone()
+    for side, value in ((0, -1.0), (-1, 1.0)):
+        snapped[:, :, side, 0] = value
+        snapped[:, side, :, 1] = value
+    moved = (snapped - grid).abs().max()
+    if not bool(moved <= _BORDER_TOLERANCE):
+        raise ArgumentError(
+            "Expected a `grid` whose border samples lie on the image border (-1 or 1), but some "
+            f"are {float(moved):.3g} away: pixels outside its mesh would have no value."
+        )
+    return snapped
+
+
+def _inverse_maps(points: Tensor) -> Tensor:
+    a, p, q = points.unbind(2)
+    p, q = p - a, q - a
+    area = p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]
+    # A triangle without area holds no more than points of its edges, and any weights serve.
+    area = torch.where(area == 0, torch.inf, area)
+    rows = torch.stack((q[..., 1], -q[..., 0], -p[..., 1], p[..., 0]), dim=-1) / area[..., None]
+    return torch.cat((a, rows), dim=-1)
+
+
+def _scan_axis(lattice: Tensor) -> Tensor:
+    # Intervals are closed at their start and open at their end, so that neighbours share no point.
+    # The last row and column of the image would belong to nobody: look for them just inside.
+    inside = 1 - 64 * torch.finfo(lattice.dtype).eps
+    return lattice.clamp(-1, inside)
+
+
+def _scan(by_height: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The number of the triangle at every lattice point, (b, n, m)."""
+    b, triangles = by_height.shape[:2]
+    n, m = len(rows), len(columns)
+    top, middle, bottom = by_height.flatten(0, 1).unbind(1)
+    owner, row = _ranges(
+        torch.searchsorted(rows, top[:, 1].contiguous()),
+        torch.searchsorted(rows, bottom[:, 1].contiguous()),
+    )
+    y = rows[row]
+    top, middle, bottom = top[owner], middle[owner], bottom[owner]
+    above = (y < middle[:, 1])[:, None]
+    long_x = _edge_x(top, bottom, y)
+    short_x = _edge_x(torch.where(above, top, middle), torch.where(above, middle, bottom), y)
+    span, column = _ranges(
+        torch.searchsorted(columns, torch.minimum(long_x, short_x)),
+        torch.searchsorted(columns, torch.maximum(long_x, short_x)),
+    )
+    owner, row = owner[span], row[span]
+    found = torch.full((b * n * m,), -1, dtype=torch.long, device=rows.device)
+    found[(owner // triangles * n + row) * m + column] = owner % triangles
+    if bool((found < 0).any()):
+        # Two triangles rounded their common edge differently, and a point fell between them.
+        number = torch.arange(len(found), device=found.device)
+        found = found[number.where(found >= 0, 0).cummax(0).values].clamp_min(0)
+    return found.view(b, n, m)
+
+
+def _edge_x(upper: Tensor, lower: Tensor, y: Tensor) -> Tensor:
+    """Where an edge crosses row y, computed alike for both triangles of the edge."""
+    t = (y - upper[:, 1]) / (lower[:, 1] - upper[:, 1])
+    return torch.lerp(upper[:, 0], lower[:, 0], t)
+
+
+def _ranges(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    """All numbers of the ranges first <= i < last: the range's number, and i."""
+    count = (last - first).clamp_min(0)
+    owner = torch.repeat_interleave(count)
+    start = first - (count.cumsum(0) - count)
+    return owner, torch.arange(len(owner), device=first.device) + start[owner]
+
+
+def _barycentric(inverse: Tensor, triangle: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    b, triangles = inverse.shape[:2]
+    image = torch.arange(b, device=triangle.device).view(b, 1, 1) * triangles
+    x0, y0, px, py, qx, qy = inverse.flatten(0, 1)[triangle + image].unbind(-1)
+    dx, dy = columns - x0, rows[:, None] - y0
+    second = (px * dx + py * dy).clamp(0, 1)
+    third = torch.minimum((qx * dx + qy * dy).clamp_min(0), 1 - second)
+    return torch.stack((second, third), dim=-1)

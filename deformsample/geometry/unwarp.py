@@ -1,0 +1,151 @@
+"""From values at the samples back to the full image, by the mesh's own topology.
+
+Every pixel of the image lies in one triangle of the grid's mesh (see :mod:`.mesh`) and gets the
+linear interpolation of its three corners. Where the corners agree on the winning class, the whole
+triangle has that class: linear interpolation keeps the order of scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry.coordinates import Size, axis, check_grid, check_size
+from deformsample.geometry.mesh import Located, Mesh, locate, triangulate
+
+_BLOCK_NUMBERS = 1 << 22
+"""Interpolated numbers in work at once; with their corners' values some 60 MB."""
+
+
+def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
+    """Bring values at the samples of a grid back to the image.
+
+    Args:
+        values: (b, c, h, w), a float dtype: logits, probabilities, colours.
+        grid: (b, h, w, 2), a mesh that covers the image.
+        size: (H, W) of the image.
+
+    Returns:
+        (b, c, H, W), differentiable in ``values``. Worked out in blocks of rows: the memory above
+        the result does not grow with the image.
+
+    Raises:
+        ArgumentError: wrong shapes, or a grid that leaves part of the image uncovered.
+    """
+    _check_values(values, grid, size)
+    mesh = triangulate(grid)
+    table = values.flatten(2).mT.contiguous()
+    image = _image_numbers(values)
+    blocks = []
+    for located in _blocks(mesh, grid, size, values.shape[1]):
+        numbers = mesh.corners[located.triangle]
+        shares = _shares(located.weights).to(table.dtype)
+        blocks.append(
+            sum(table[image, numbers[..., k]] * shares[..., k, None] for k in range(3))
+        )
+    return torch.cat(blocks, dim=1).movedim(-1, 1)
+
+
+@torch.no_grad()
+def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
+    """The class of every pixel of the image, from logits at the samples of a grid.
+
+    The largest channel of :func:`unwarp` without its memory: full-size logits exist for a few rows
+    at a time, and only where the corners of a triangle disagree.
+
+    Args:
+        logits: (b, k, h, w), a float dtype, k at most 256.
+        grid: (b, h, w, 2), a mesh that covers the image.
+        size: (H, W) of the image.
+
+    Returns:
+        (b, H, W) uint8.
+
+    Raises:
+        ArgumentError: wrong shapes, too many classes, or a grid that leaves part of the image
+            uncovered.
+    """
+    _check_values(logits, grid, size)
+    classes = logits.shape[1]
+    if classes > 256:
+        raise ArgumentError(f"Expected `logits` of at most 256 classes, but got {classes}.")
+    mesh = triangulate(grid)
+    table = logits.flatten(2).mT.contiguous()
+    image = _image_numbers(logits)
+    corner_class = table.argmax(dim=-1).to(torch.uint8)[:, mesh.corners]
+    disputed = (corner_class[..., 1:] != corner_class[..., :1]).any(dim=-1)
+    blocks = []
+    for located in _blocks(mesh, grid, size, classes):
+        labels = corner_class[..., 0][image, located.triangle]
+        where = disputed[image, located.triangle].nonzero(as_tuple=True)
+        numbers = mesh.corners[located.triangle[where]]
+        shares = _shares(located.weights[where]).to(table.dtype)
+        scores = sum(table[where[0], numbers[:, k]] * shares[:, k, None] for k in range(3))
+        labels[where] = scores.argmax(dim=-1).to(torch.uint8)
+        blocks.append(labels)
+    return torch.cat(blocks, dim=1)
+
+
+def interpolate_mesh(values: Tensor, coordinates: Tensor) -> Tensor:
+    """Values between the samples, linear in the mesh's triangles.
+
+    With coordinates from :func:`~.inverse.inverse_coordinates` this is :func:`unwarp` at a lattice,
+    with gradients to the values and, through the coordinates, to the grid.
+
+    Args:
+        values: (b, c, h, w) at the samples.
+        coordinates: (b, n, m, 2) normalised points of the small image.
+
+    Returns:
+        (b, c, n, m).
+    """
+    b, c, h, w = values.shape
+    _, n, m, _ = coordinates.shape
+    x = (coordinates[..., 0] + 1) * ((w - 1) / 2)
+    y = (coordinates[..., 1] + 1) * ((h - 1) / 2)
+    j = x.detach().floor().clamp(0, w - 2)
+    i = y.detach().floor().clamp(0, h - 2)
+    x, y = x - j, y - i
+    lower = x.detach() + y.detach() > 1
+    weights = torch.where(lower[..., None], torch.stack((1 - y, 1 - x), -1), torch.stack((x, y), -1))
+    a = (i * w + j).long()
+    offsets = torch.tensor([[0, 1, w], [w + 1, 1, w]], device=a.device)
+    numbers = (a[..., None] + offsets[lower.long()]).flatten(1)
+    table = values.flatten(2).mT
+    found = table.gather(1, numbers[..., None].expand(-1, -1, c)).view(b, n, m, 3, c)
+    first = 1 - weights.sum(dim=-1, keepdim=True)
+    # Corners of the lower triangle: d, then b (above it), then c (left of it).
+    barycentric = torch.cat((first, weights), dim=-1).to(values.dtype)
+    return (found * barycentric[..., None]).sum(dim=3).movedim(-1, 1)
+
+
+def _check_values(values: Tensor, grid: Tensor, size: Size) -> None:
+    check_grid(grid)
+    check_size(size, "size")
+    b, h, w, _ = grid.shape
+    if values.ndim != 4 or (values.shape[0], *values.shape[2:]) != (b, h, w):
+        raise ArgumentError(
+            f"Expected `values` of shape ({b}, c, {h}, {w}), one for each sample of the grid, but "
+            f"got {tuple(values.shape)}."
+        )
+
+
+def _blocks(mesh: Mesh, grid: Tensor, size: Size, channels: int) -> Iterator[Located]:
+    """The places of all pixels, some rows at a time."""
+    like = mesh.inverse
+    rows, columns = axis(size[0], like), axis(size[1], like)
+    numbers_per_row = grid.shape[0] * size[1] * (channels + 16)  # 16 for the coordinates
+    for block in rows.split(max(1, _BLOCK_NUMBERS // numbers_per_row)):
+        yield locate(mesh, block, columns)
+
+
+def _image_numbers(values: Tensor) -> Tensor:
+    return torch.arange(values.shape[0], device=values.device).view(-1, 1, 1)
+
+
+def _shares(weights: Tensor) -> Tensor:
+    """The weights of all three corners, from those of the second and third."""
+    return torch.cat((1 - weights.sum(dim=-1, keepdim=True), weights), dim=-1)

@@ -1,0 +1,130 @@
+"""Sampling an image, or its labels, at the points of a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry.coordinates import Size, check_grid, to_pixels
+from deformsample.geometry.grid import local_stretch
+
+
+def warp(image: Tensor, grid: Tensor) -> Tensor:
+    """Sample an image by bilinear interpolation.
+
+    Args:
+        image: (b, c, H, W), a float dtype.
+        grid: (b, h, w, 2). Points outside [-1, 1] see the border pixel.
+
+    Returns:
+        (b, c, h, w), differentiable in both arguments.
+    """
+    _check_image(image, grid)
+    return F.grid_sample(
+        image, grid.to(image.dtype), mode="bilinear", padding_mode="border", align_corners=True
+    )
+
+
+def warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
+    """Sample class ids at the nearest pixel: ids are names, and no two may be mixed.
+
+    Args:
+        labels: (b, H, W), an integer dtype.
+        grid: (b, h, w, 2).
+
+    Returns:
+        (b, h, w), the dtype of ``labels``.
+    """
+    check_grid(grid)
+    if labels.ndim != 3 or labels.shape[0] != grid.shape[0]:
+        raise ArgumentError(
+            f"Expected `labels` of shape ({grid.shape[0]}, H, W) for a grid of "
+            f"{tuple(grid.shape)}, but got {tuple(labels.shape)}."
+        )
+    h, w = labels.shape[1:]
+    points = to_pixels(grid, (h, w)).round().long()
+    index = points[..., 1].clamp(0, h - 1) * w + points[..., 0].clamp(0, w - 1)
+    return labels.flatten(1).gather(1, index.flatten(1)).view(index.shape)
+
+
+def image_pyramid(image: Tensor, smallest: Size = (2, 2)) -> list[Tensor]:
+    """Halve an image again and again by averaging 2 x 2 pixels.
+
+    Pixel i of level l averages the pixels 2^l i to 2^l (i + 1) - 1 of each side; where the side
+    ends before, it averages those that exist.
+
+    Args:
+        image: (b, c, H, W), a float dtype.
+        smallest: (h, w); the last level is the last one with no side below these.
+
+    Returns:
+        The levels, the image itself first.
+    """
+    levels = [image]
+    while _halved(levels[-1].shape[2]) >= smallest[0] and _halved(levels[-1].shape[3]) >= smallest[1]:
+        levels.append(
+            F.avg_pool2d(levels[-1], 2, stride=2, ceil_mode=True, count_include_pad=False)
+        )
+    return levels
+
+
+def _halved(side: int) -> int:
+    return (side + 1) // 2 if side > 1 else 0
+
+
+def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> Tensor:
+    """Sample an image from its pyramid, at the level that fits the local stretch of the grid.
+
+    A sample that stands for s x s pixels sees the mean of about that many, so that nothing small
+    is skipped or aliased (trilinear filtering, Williams 1983). The choice of the level carries no
+    gradient; the samples do, as differences at the sample's own scale.
+
+    Args:
+        pyramid: levels (b, c, H / 2^l, W / 2^l), as :func:`image_pyramid` makes them.
+        grid: (b, h, w, 2).
+        level_bias: how many levels sharper than the stretch asks for. 0 averages fully, 1 averages
+            half as many pixels per side.
+
+    Returns:
+        (b, c, h, w).
+    """
+    image = pyramid[0]
+    _check_image(image, grid)
+    size = (image.shape[2], image.shape[3])
+    with torch.no_grad():
+        stretch = local_stretch(grid.float(), size)
+        level = stretch.clamp_min(1.0).log2().sub(level_bias).clamp(0, len(pyramid) - 1)
+    first, last = int(level.min().floor()), int(level.max().ceil())
+    centres = to_pixels(grid, size) + 0.5
+    sampled = torch.zeros((), device=image.device, dtype=image.dtype)
+    for number in range(first, last + 1):
+        share = (1 - (level - number).abs()).clamp_min(0).unsqueeze(1)
+        sampled = sampled + share.to(image.dtype) * _sample_level(pyramid[number], centres, number)
+    return sampled
+
+
+def _sample_level(pixels: Tensor, centres: Tensor, number: int) -> Tensor:
+    """Bilinear values at points given as image pixels counted from the image's outer edge."""
+    h, w = pixels.shape[2:]
+    # Only a level's outer edge lies where the image's does; its pixel centres do not. This is the
+    # other convention of grid_sample, hence the one place with align_corners=False.
+    side = centres.new_tensor([w, h]) * 2**number
+    points = centres / side * 2 - 1
+    return F.grid_sample(
+        pixels, points.to(pixels.dtype), mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def _check_image(image: Tensor, grid: Tensor) -> None:
+    check_grid(grid)
+    if image.ndim != 4 or image.shape[0] != grid.shape[0]:
+        raise ArgumentError(
+            f"Expected `image` of shape ({grid.shape[0]}, c, H, W) for a grid of "
+            f"{tuple(grid.shape)}, but got {tuple(image.shape)}."
+        )
+    if not image.is_floating_point():
+        raise ArgumentError(f"Expected `image` of a float dtype, but got {image.dtype}.")

@@ -1,0 +1,183 @@
+"""Using a checkpoint, without the configuration it was trained with."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jsonargparse import ArgumentParser
+from torch import Tensor, nn
+
+from deformsample.data.images import read_image
+from deformsample.data.labels import Colour
+from deformsample.errors import ArgumentError, CheckpointError
+from deformsample.geometry import Size, unwarp, unwarp_labels
+from deformsample.plotting import SampledPicture
+from deformsample.segmenters import Downsampled, SampledSegmenter
+
+ImageLike: TypeAlias = "str | Path | npt.NDArray[Any] | Tensor"
+"""A file, an array (h, w, 3), or a tensor (3, h, w) or (b, 3, h, w): uint8, or float in [0, 1]."""
+
+
+class Model(nn.Module):
+    """A trained segmenter with the names of its classes.
+
+    Every method takes a file, a NumPy array (h, w, 3) or a tensor (3, h, w) or (b, 3, h, w), uint8
+    or float in [0, 1], and works on the device that the model is on (``model.to("cuda")``).
+
+    Args:
+        segmenter: the trained segmenter.
+        classes: name and colour of every class, in the order of the ids.
+    """
+
+    def __init__(self, segmenter: SampledSegmenter, classes: Mapping[str, Colour]) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.classes = classes
+        self.eval()
+
+    @torch.inference_mode()
+    def downsample(self, image: ImageLike) -> Downsampled:
+        """The small image (b, 3, h, w) in [0, 1], its grid (b, h, w, 2) and density (b, 1, h', w')."""
+        return self.segmenter.downsample(self._batch(image))
+
+    def segment(self, image: ImageLike) -> Any:
+        """The class of every pixel, uint8.
+
+        Returns:
+            For a tensor (b, 3, h, w) a tensor (b, h, w); for a tensor (3, h, w) a tensor (h, w);
+            for a file or an array a NumPy array (h, w).
+        """
+        with torch.inference_mode():
+            labels = self.segmenter.segment(self._batch(image))
+        if isinstance(image, Tensor):
+            return labels if image.ndim == 4 else labels[0]
+        return labels[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def upsample(self, values: Tensor, grid: Tensor, size: Size) -> Tensor:
+        """Bring values (b, c, h, w) at the samples of a grid back to an image of ``size`` (H, W)."""
+        return unwarp(values, grid, size)
+
+    @torch.inference_mode()
+    def picture(self, image: ImageLike, title: str) -> SampledPicture:
+        """All that :func:`deformsample.plotting.comparison_figure` draws of one image."""
+        batch = self._batch(image)
+        prediction = self.segmenter(batch)
+        labels = unwarp_labels(
+            prediction.logits.float(), prediction.grid, (batch.shape[2], batch.shape[3])
+        )
+        return SampledPicture(
+            title, prediction.grid[0], prediction.density[0, 0], prediction.image[0], labels[0]
+        )
+
+    def _batch(self, image: ImageLike) -> Tensor:
+        return as_batch(image).to(self.segmenter.mean.device)
+
+
+def load(checkpoint: str | Path, device: str | torch.device = "cpu") -> Model:
+    """Load a checkpoint of this package, ready to use.
+
+    Args:
+        checkpoint: file that training wrote, such as ``last.ckpt``.
+        device: where the model shall live.
+
+    Returns:
+        ``Model`` in eval mode.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint, or not one of this package. No code in the
+            file is executed.
+    """
+    path = Path(checkpoint).expanduser()
+    content = _read(path)
+    description = content.get("deformsample")
+    if not isinstance(description, dict) or description.get("segmenter") is None:
+        raise CheckpointError(
+            f"Expected a checkpoint that this package's training wrote, but {path} has no "
+            "description of a segmenter."
+        )
+    segmenter = build_segmenter(description["segmenter"], path)
+    prefix = "segmenter."
+    weights = {
+        name.removeprefix(prefix): value
+        for name, value in content["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    try:
+        segmenter.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"Expected weights that fit the segmenter of {path}, but: {reason}"
+        ) from None
+    classes = {name: tuple(colour) for name, colour in description["classes"].items()}
+    return Model(segmenter, cast("dict[str, Colour]", classes)).to(device)
+
+
+def build_segmenter(architecture: Mapping[str, Any], source: object) -> SampledSegmenter:
+    """Make a segmenter from class paths and arguments.
+
+    Args:
+        architecture: ``class_path`` and ``init_args`` of a :class:`SampledSegmenter`.
+        source: what an error names.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--segmenter", type=SampledSegmenter)
+    try:
+        parsed = parser.parse_object({"segmenter": dict(architecture)})
+        built = parser.instantiate_classes(parsed).segmenter
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"Expected {source} to describe a segmenter that this version can build, but: {reason}"
+        ) from None
+    assert isinstance(built, SampledSegmenter)
+    return built
+
+
+def as_batch(image: ImageLike) -> Tensor:
+    """Bring any image to a tensor (b, 3, h, w), uint8 or float.
+
+    Raises:
+        ArgumentError: another shape or channel count.
+        DataError: a file that cannot be read.
+    """
+    if isinstance(image, Tensor):
+        batch = image if image.ndim == 4 else image[None]
+        if image.ndim not in (3, 4) or batch.shape[1] != 3:
+            raise ArgumentError(
+                "Expected a tensor of shape (3, h, w) or (b, 3, h, w), but got "
+                f"{tuple(image.shape)}: are the channels last?"
+            )
+        return batch
+    pixels = image if isinstance(image, np.ndarray) else read_image(Path(image).expanduser())
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ArgumentError(
+            f"Expected an array of shape (h, w, 3), but got {tuple(pixels.shape)}."
+        )
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"Expected a checkpoint at {path}, but there is no such file.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"Expected a checkpoint of plain tensors and numbers, but {path} cannot be read: "
+            f"{reason}"
+        ) from None
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise CheckpointError(
+            f"Expected a checkpoint that this package's training wrote, but {path} holds something "
+            "else."
+        )
+    return content

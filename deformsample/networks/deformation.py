@@ -1,0 +1,41 @@
+"""The deformation module: from a thumbnail to a score per cell of the density map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from deformsample.errors import ArgumentError
+
+
+class DeformationNet(nn.Module):
+    """Three 3 x 3 convolutions and a 1 x 1 convolution, at the thumbnail's own resolution.
+
+    Widths of (192, 192, 24) are the module of Jin et al. 2022, appendix A, with 379,273
+    parameters; the default is a small one that costs next to nothing beside a segmentation network.
+
+    Args:
+        widths: channels after each of the 3 x 3 convolutions.
+    """
+
+    def __init__(self, widths: Sequence[int] = (24, 24, 24)) -> None:
+        super().__init__()
+        if not widths or min(widths) < 1:
+            raise ArgumentError(
+                f"Expected `widths` to be positive channel counts, but got {list(widths)}."
+            )
+        layers: list[nn.Module] = []
+        for number, (before, after) in enumerate(zip([3, *widths], widths, strict=False), start=1):
+            activation = nn.ReLU(inplace=True) if number == len(widths) else nn.ReLU6(inplace=True)
+            layers += [
+                nn.Conv2d(before, after, 3, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                activation,
+            ]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 1))
+
+    def forward(self, thumbnail: Tensor) -> Tensor:
+        """Normalised thumbnail (b, 3, h, w) to scores (b, 1, h, w)."""
+        scores: Tensor = self.layers(thumbnail)
+        return scores

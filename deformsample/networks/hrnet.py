@@ -1,0 +1,115 @@
+"""HRNet with the HRNetV2 segmentation head (Sun et al. 2019, "High-Resolution Representations")."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deformsample.errors import ArgumentError
+
+HRNetName = Literal[
+    "hrnet_w18_small",
+    "hrnet_w18_small_v2",
+    "hrnet_w18",
+    "hrnet_w30",
+    "hrnet_w32",
+    "hrnet_w40",
+    "hrnet_w44",
+    "hrnet_w48",
+    "hrnet_w64",
+]
+
+_BRANCHES = 4  # the coarsest branch works at an eighth of the finest one
+
+
+class HRNet(nn.Module):
+    """timm's HRNet, its four branches joined at the finest one's resolution.
+
+    The input is a small image already, so the stem's stride, 4 in the original, is a choice: 1
+    keeps every sample, 2 and 4 cost a fourth and a sixteenth.
+
+    Args:
+        num_classes: how many classes the logits have.
+        name: which of timm's HRNets.
+        stem_stride: 1, 2 or 4.
+        weights: ``None`` for random weights, ``"hub"`` for timm's ImageNet weights (downloaded once
+            by timm), or the path of a file with such weights.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        name: HRNetName = "hrnet_w18_small",
+        stem_stride: Literal[1, 2, 4] = 1,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ArgumentError(f"Expected `num_classes` of at least 2, but got {num_classes}.")
+        self.trunk = _trunk(name, weights)
+        self.trunk.conv1.stride = (2, 2) if stem_stride > 1 else (1, 1)
+        self.trunk.conv2.stride = (2, 2) if stem_stride == 4 else (1, 1)
+        self.multiple = stem_stride * 2 ** (_BRANCHES - 1)
+        channels = sum(self.trunk.feature_info.channels())
+        self.head = nn.Sequential(
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, num_classes, 1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalised image (b, 3, h, w) of any size to logits (b, k, h, w)."""
+        h, w = image.shape[2:]
+        padded = _pad_to_multiple(image, self.multiple)
+        branches = self.trunk(padded)
+        size = branches[0].shape[2:]
+        finest = [branches[0], *(_resize(branch, size) for branch in branches[1:])]
+        logits: Tensor = self.head(torch.cat(finest, dim=1))
+        return _resize(logits, padded.shape[2:])[..., :h, :w]
+
+
+def _trunk(name: str, weights: str | None) -> nn.Module:
+    overlay = None
+    if weights not in (None, "hub"):
+        file = Path(str(weights)).expanduser()
+        if not file.is_file():
+            raise ArgumentError(
+                f"Expected `weights` to be null, 'hub' or a file, but there is no file {file}."
+            )
+        overlay = {"file": str(file)}
+    try:
+        model: nn.Module = timm.create_model(
+            name,
+            pretrained=weights is not None,
+            pretrained_cfg_overlay=overlay,
+            features_only=True,
+            feature_location="",
+            out_indices=tuple(range(1, _BRANCHES + 1)),
+        )
+    except Exception as error:
+        if weights is None:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArgumentError(
+            f"Expected weights for {name} from {weights!r}, but got: {reason} Give a file with "
+            "`weights: PATH`, or train from random weights with `weights: null`."
+        ) from error
+    return model
+
+
+def _resize(values: Tensor, size: torch.Size) -> Tensor:
+    if values.shape[2:] == size:
+        return values
+    return F.interpolate(values, size, mode="bilinear", align_corners=True)
+
+
+def _pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column, so that the branches' sizes fit each other."""
+    h, w = image.shape[2:]
+    return F.pad(image, (0, -w % multiple, 0, -h % multiple), mode="replicate")

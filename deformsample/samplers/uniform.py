@@ -1,0 +1,17 @@
+"""Uniform sampling: the rival that everybody uses."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from deformsample.geometry import Size, identity_grid, uniform_density
+from deformsample.samplers.base import Sampler
+
+
+class UniformSampler(Sampler):
+    """Samples equally spaced from border to border, whatever the image shows."""
+
+    def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+        """See :class:`Sampler`."""
+        h, w = thumbnail.shape[2:]
+        return uniform_density((h, w), thumbnail), identity_grid(size, thumbnail)

@@ -1,0 +1,166 @@
+"""Segmentation of a small, sampled image: the whole method in one place."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry import (
+    Size,
+    identity_grid,
+    image_pyramid,
+    unwarp_labels,
+    warp,
+    warp_pyramid,
+)
+from deformsample.samplers import Sampler
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Downsampled(NamedTuple):
+    """An image brought to its sampled size (h, w)."""
+
+    image: Tensor
+    """The small image (b, 3, h, w), values as in the original in [0, 1]."""
+
+    grid: Tensor
+    """Where its samples come from, (b, h, w, 2)."""
+
+    density: Tensor
+    """The density map (b, 1, h', w') of the thumbnail's size, with sum 1."""
+
+
+class Prediction(NamedTuple):
+    """What a segmenter knows of an image after its forward pass."""
+
+    logits: Tensor
+    """(b, k, h, w), one for each sample."""
+
+    grid: Tensor
+    """(b, h, w, 2)."""
+
+    density: Tensor
+    """(b, 1, h', w')."""
+
+    image: Tensor
+    """The small image (b, 3, h, w) in [0, 1]."""
+
+
+class SampledSegmenter(nn.Module):
+    """Sample an image through a grid, segment the small image, and put the labels back.
+
+    Args:
+        sampler: decides where the samples go.
+        network: normalised image (b, 3, h, w) to logits (b, k, h, w).
+        sampled_size: (height, width) of the small image, or a budget: how many pixels it may have
+            at most, in the aspect of each image.
+        thumbnail_scale: side of the thumbnail, and of the density map, relative to the small image.
+        level_bias: how many levels of the image pyramid sharper than the local stretch asks for; 0
+            averages over each sample's whole area. ``None`` samples the image itself, bilinearly,
+            without antialiasing.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        network: nn.Module,
+        sampled_size: tuple[int, int] | int = (64, 128),
+        thumbnail_scale: float = 1.0,
+        level_bias: float | None = 1.0,
+    ) -> None:
+        super().__init__()
+        smallest = sampled_size if isinstance(sampled_size, int) else min(sampled_size)
+        if smallest < 2:
+            raise ArgumentError(
+                "Expected `sampled_size` to be (height, width) with at least 2 per side, or a "
+                f"number of pixels, but got {sampled_size}."
+            )
+        if not thumbnail_scale > 0:
+            raise ArgumentError(f"Expected `thumbnail_scale` above 0, but got {thumbnail_scale}.")
+        self.sampler = sampler
+        self.network = network
+        self.sampled_size = sampled_size
+        self.thumbnail_scale = thumbnail_scale
+        self.level_bias = level_bias
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Segment an image at its samples.
+
+        Args:
+            image: (b, 3, H, W), uint8, or float in [0, 1].
+
+        Returns:
+            ``Prediction``; :meth:`labels` brings it to the image's own size.
+        """
+        small, grid, density = self.downsample(image)
+        logits = self.network(self._normalised(small))
+        return Prediction(logits, grid, density, small)
+
+    def downsample(self, image: Tensor) -> Downsampled:
+        """Sample an image (b, 3, H, W), uint8, or float in [0, 1]."""
+        image = _as_float(image)
+        height, width = image.shape[2:]
+        size = sampled_size((height, width), self.sampled_size)
+        thumbnail_size = _scaled(size, self.thumbnail_scale)
+        if self.level_bias is None:
+            thumbnail = warp(image, identity_grid(thumbnail_size, image))
+            density, grid = self.sampler(self._normalised(thumbnail), size)
+            return Downsampled(warp(image, grid), grid, density)
+        pyramid = image_pyramid(image)
+        thumbnail = warp_pyramid(pyramid, identity_grid(thumbnail_size, image), level_bias=0.0)
+        density, grid = self.sampler(self._normalised(thumbnail), size)
+        return Downsampled(warp_pyramid(pyramid, grid, self.level_bias), grid, density)
+
+    @torch.no_grad()
+    def segment(self, image: Tensor) -> Tensor:
+        """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8."""
+        height, width = image.shape[2:]
+        prediction = self(image)
+        return unwarp_labels(prediction.logits.float(), prediction.grid, (height, width))
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        return (image - self.mean) / self.std
+
+
+def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:
+    """The size (h, w) to sample an image of ``image_size`` at.
+
+    Args:
+        image_size: (H, W) of the image.
+        wanted: a size, which is returned, or a budget in pixels: then the result has at most that
+            many, in the image's aspect.
+    """
+    if not isinstance(wanted, int):
+        height, width = wanted
+        return height, width
+    scale = math.sqrt(wanted / (image_size[0] * image_size[1]))
+    height = max(2, round(image_size[0] * scale))
+    width = max(2, min(round(image_size[1] * scale), wanted // height))
+    return height, width
+
+
+def _scaled(size: Size, scale: float) -> Size:
+    return max(2, round(size[0] * scale)), max(2, round(size[1] * scale))
+
+
+def _as_float(image: Tensor) -> Tensor:
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ArgumentError(
+            f"Expected `image` of shape (b, 3, h, w), but got {tuple(image.shape)}."
+        )
+    if image.dtype == torch.uint8:
+        return image.float() / 255
+    if image.is_floating_point():
+        return image
+    raise ArgumentError(f"Expected `image` of uint8, or float in [0, 1], but got {image.dtype}.")

@@ -1,0 +1,141 @@
+"""Joint training of sampler and segmentation network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from deformsample.data import Batch
+from deformsample.data.labels import Colour
+from deformsample.errors import ArgumentError
+from deformsample.geometry import unwarp_labels, warp_labels
+from deformsample.losses import IGNORE_INDEX
+from deformsample.metrics import iou_report, mean_iou
+from deformsample.segmenters import Prediction, SampledSegmenter
+
+
+class SegmentationTask(pl.LightningModule):
+    """Trains a segmenter, and measures it at full resolution and on the warped image.
+
+    Logged are ``train/loss`` and its terms; for validation and test ``loss``, ``miou`` (every pixel
+    of the image, which is what counts), ``miou_warped`` (the small image and its warped labels,
+    what the network itself gets right) and ``iou/CLASS`` at full resolution. All IoUs come from one
+    confusion matrix over the whole split, summed over processes.
+
+    Args:
+        segmenter: what is trained.
+        loss: ``Prediction`` and labels (b, H, W) to a dictionary of terms, which are summed.
+        classes: name and colour of every class; on the command line they come from the data set.
+        optimizer: makes the optimizer from the parameters.
+        scheduler: makes the learning rate's schedule, stepped every epoch; ``None`` for a constant.
+        merged: further IoUs to log, each of several classes taken as one.
+    """
+
+    def __init__(
+        self,
+        segmenter: SampledSegmenter,
+        loss: nn.Module,
+        classes: Mapping[str, Colour],
+        optimizer: OptimizerCallable,
+        scheduler: LRSchedulerCallable | None = None,
+        merged: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.loss = loss
+        self.classes = classes
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.merged = merged or {}
+        for name, members in self.merged.items():
+            if unknown := set(members) - set(classes):
+                raise ArgumentError(
+                    f"Expected `merged` class {name!r} to name classes of {list(classes)}, but got "
+                    f"{sorted(unknown)}."
+                )
+        self.full = _confusion(len(classes))
+        self.warped = _confusion(len(classes))
+        self.architecture: dict[str, Any] | None = None
+        """Class paths and arguments that build the segmenter; a checkpoint holds them."""
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Segment images (b, 3, H, W) at their samples."""
+        prediction: Prediction = self.segmenter(image)
+        return prediction
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """One step of joint training."""
+        terms = self.loss(self(batch["image"]), batch["labels"])
+        loss: Tensor = torch.stack(list(terms.values())).sum()
+        size = len(batch["image"])
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=size)
+        if len(terms) > 1:
+            for name, value in terms.items():
+                self.log(f"train/{name}", value, on_step=True, on_epoch=False, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Measure one batch."""
+        self._measure(batch, "val")
+
+    def test_step(self, batch: Batch, batch_index: int) -> None:
+        """Measure one batch."""
+        self._measure(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Full-resolution labels (b, H, W) uint8."""
+        return self.segmenter.segment(batch["image"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what was measured."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log what was measured."""
+        self._report("test")
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer, and schedule by epoch."""
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what it takes to rebuild the segmenter without the configuration."""
+        checkpoint["deformsample"] = {
+            "format": 1,
+            "segmenter": self.architecture,
+            "classes": {name: list(colour) for name, colour in self.classes.items()},
+        }
+
+    def _measure(self, batch: Batch, stage: str) -> None:
+        image, labels = batch["image"], batch["labels"]
+        prediction = self(image)
+        loss = torch.stack(list(self.loss(prediction, labels).values())).sum()
+        self.log(f"{stage}/loss", loss, sync_dist=True, batch_size=len(image))
+        logits = prediction.logits.float()
+        self.warped.update(logits.argmax(dim=1), warp_labels(labels, prediction.grid).long())
+        height, width = labels.shape[1:]
+        full = unwarp_labels(logits, prediction.grid, (height, width))
+        self.full.update(full.long(), labels.long())
+
+    def _report(self, stage: str) -> None:
+        full, warped = self.full.compute(), self.warped.compute()
+        self.full.reset()
+        self.warped.reset()
+        # float32 loggers; the confusion matrices are summed over processes, so all have the same.
+        self.log(f"{stage}/miou", mean_iou(full).float(), prog_bar=True)
+        self.log(f"{stage}/miou_warped", mean_iou(warped).float())
+        for name, value in iou_report(full, list(self.classes), self.merged).items():
+            self.log(f"{stage}/iou/{name}", value.float())
+
+
+def _confusion(classes: int) -> MulticlassConfusionMatrix:
+    return MulticlassConfusionMatrix(classes, ignore_index=IGNORE_INDEX, validate_args=False)
