@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deformsample.errors import DataError
 
@@ -31,10 +32,7 @@ def read_image(path: Path) -> Pixels:
             f"Expected an RGB image with 3 channels of 8 bits, but {path} has mode {image.mode} "
             f"({len(image.getbands())} channel(s)): convert it to RGB first."
         )
-    orientation = image.getexif().get(0x0112, 1)
-    if orientation != 1:
-        image = _upright(image)
-    return np.asarray(image)
+    return np.asarray(ImageOps.exif_transpose(image))
 
 
 def read_ids(path: Path) -> Pixels:
@@ -68,9 +66,20 @@ def read_colours(path: Path) -> Pixels:
 
 def write_image(path: Path, pixels: Pixels) -> None:
     """Write (h, w) or (h, w, 3) uint8 as the format of the path's suffix, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial{path.suffix}")
+    _save(Image.fromarray(pixels), path)
+
+
+def write_indexed(path: Path, ids: Pixels, colours: Sequence[tuple[int, int, int]]) -> None:
+    """Write ids (h, w) as a palette PNG: programs read the ids, viewers show the colours."""
+    image = Image.fromarray(ids)
+    image.putpalette([channel for colour in colours for channel in colour])
+    _save(image, path)
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(partial)
+    image.save(partial)
     partial.replace(path)
 
 
@@ -93,8 +102,3 @@ def _decoded(path: Path) -> Image.Image:
             "again or remove it."
         ) from None
 
-
-def _upright(image: Image.Image) -> Image.Image:
-    from PIL import ImageOps
-
-    return ImageOps.exif_transpose(image)

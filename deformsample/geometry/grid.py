@@ -18,16 +18,19 @@ from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import Size, check_grid, check_size, identity_grid, to_pixels
 from deformsample.geometry.kernel import reflected_gaussian
 
-_RELATIVE_FLOOR = 1e-6
-"""Smaller densities, relative to the map's largest, would vanish in float32 sums."""
+_RELATIVE_FLOOR = 1e-4
+"""Added to every cell, relative to the map's largest density. The continuous map never folds, but
+its mesh can where the density falls by many orders of magnitude from one cell to the next."""
 
 
 def sampling_grid(density: Tensor, size: Size, sigma: float) -> Tensor:
     """Place samples by a density map: many where it is high, none lost outside.
 
     The grid covers the image exactly: its border samples lie on the image border, because the
-    density is mirrored about its border cells. A flat density gives the identity grid. Densities
-    below 1e-6 of a map's largest count as that; an all-zero map counts as flat.
+    density is mirrored about its border cells. A flat density gives the identity grid (where grid
+    and map differ in size, for a sigma of 1 or more; a narrower kernel sees single cells). Before
+    that, 1e-4 of the map's largest density is added to every cell; an all-zero map counts as flat.
+    With this, and a sigma of 2 or more in units of the sample distance too, the mesh does not fold.
 
     Args:
         density: (b, 1, h, w), not negative; its scale does not matter.
@@ -61,7 +64,7 @@ def sampling_grid(density: Tensor, size: Size, sigma: float) -> Tensor:
 
 
 def _with_floor(density: Tensor) -> Tensor:
-    d = density if density.dtype == torch.float64 else density.float()
+    d = density.to(torch.promote_types(density.dtype, torch.float32))
     largest = d.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(d.dtype).tiny)
     return d / largest + _RELATIVE_FLOOR
 

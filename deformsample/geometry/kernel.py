@@ -11,8 +11,8 @@ from torch import Tensor
 
 from deformsample.errors import ArgumentError
 
-MIN_SIGMA = 0.25
-"""Narrower kernels see one cell only, and a sample between two cells would see none."""
+MIN_SIGMA = 0.5
+"""Narrower kernels see one cell only, and a sample between two cells would jump to the nearer."""
 
 _TAIL = 10.0  # standard deviations; exp(-50) is below float64's rounding of the kernel's peak
 

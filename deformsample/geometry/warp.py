@@ -96,7 +96,7 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> 
     _check_image(image, grid)
     size = (image.shape[2], image.shape[3])
     with torch.no_grad():
-        stretch = local_stretch(grid.float(), size)
+        stretch = local_stretch(grid.to(torch.promote_types(grid.dtype, torch.float32)), size)
         level = stretch.clamp_min(1.0).log2().sub(level_bias).clamp(0, len(pyramid) - 1)
     first, last = int(level.min().floor()), int(level.max().ceil())
     centres = to_pixels(grid, size) + 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -11,6 +12,9 @@ from deformsample.geometry import Size
 
 class Sampler(nn.Module, ABC):
     """Decides from a thumbnail where an image is sampled."""
+
+    title: ClassVar[str]
+    """What tables and pictures call it."""
 
     @abstractmethod
     def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,8 @@ class LearnedSampler(Sampler):
         sigma: width of the Gaussian kernel (its standard deviation), in cells of the density map.
     """
 
+    title = "learned"
+
     def __init__(self, network: nn.Module, sigma: float = 2.0) -> None:
         super().__init__()
         if not sigma >= MIN_SIGMA:

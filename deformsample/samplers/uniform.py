@@ -11,6 +11,8 @@ from deformsample.samplers.base import Sampler
 class UniformSampler(Sampler):
     """Samples equally spaced from border to border, whatever the image shows."""
 
+    title = "uniform"
+
     def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:
         """See :class:`Sampler`."""
         h, w = thumbnail.shape[2:]

@@ -1,0 +1,198 @@
+"""The command ``deformsample``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+from tqdm import tqdm
+
+from deformsample import __version__
+from deformsample.cli.errors import reported
+from deformsample.cli.train import SUBCOMMANDS, find_config
+from deformsample.cli.train import main as train
+from deformsample.data import SegmentationData, SplitDataset
+from deformsample.data.images import write_image, write_indexed
+from deformsample.data.labels import palette
+from deformsample.errors import ArgumentError, DataError, DeformsampleError
+from deformsample.inference import Model, as_batch, load
+from deformsample.losses import IGNORE_INDEX
+from deformsample.metrics import class_iou
+from deformsample.plotting import comparison_figure
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given and given[0] in SUBCOMMANDS:
+        return train(given)
+    options = _parser().parse_args(given)
+    return reported(lambda: options.run(options), debug=options.debug)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; ``--help`` says the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (see `{self.prog} --help`)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="deformsample",
+        description="Learned, content-aware downsampling for images too large to segment whole.",
+        epilog="fit, validate, test and predict are those of train.py: see `deformsample fit -h`.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    downsample = _image_command(commands, "downsample", "small image, sampling grid and density")
+    downsample.set_defaults(run=lambda options: _each_image(options, _downsample))
+
+    segment = _image_command(commands, "segment", "full-resolution label map")
+    segment.set_defaults(run=lambda options: _each_image(options, _segment))
+
+    compare = commands.add_parser("compare", help="draw how checkpoints sample and segment")
+    compare.add_argument("checkpoints", nargs="+", metavar="CKPT")
+    source = compare.add_mutually_exclusive_group(required=True)
+    source.add_argument("--image", metavar="FILE", help="an image without truth")
+    source.add_argument("--config", help="config with a data set, to take image and truth from")
+    compare.add_argument("--root", help="with --config: folder of the data")
+    compare.add_argument("--split", default="val", choices=("train", "val", "test"))
+    compare.add_argument("--index", type=int, default=0, help="number of the image in its split")
+    compare.add_argument("--output", required=True, metavar="PNG", type=Path)
+    _common(compare)
+    compare.set_defaults(run=_compare)
+    for name in SUBCOMMANDS:
+        commands.add_parser(name, add_help=False)
+    return parser
+
+
+def _image_command(commands: Any, name: str, result: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=f"write for each image: {result}")
+    command.add_argument("checkpoint", metavar="CKPT")
+    command.add_argument("images", nargs="+", metavar="IMAGE", type=Path)
+    command.add_argument("--output", required=True, metavar="DIR", type=Path)
+    _common(command)
+    return command
+
+
+def _common(command: argparse.ArgumentParser) -> None:
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    command.add_argument("--device", default=default, help="cpu, cuda, cuda:1 ... (%(default)s)")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _each_image(
+    options: argparse.Namespace, work: Callable[[Model, Path, Path], None]
+) -> None:
+    """Work on every image; go on after a failure, and report all failures in the end."""
+    targets = _targets(options.images, options.output)
+    model = load(options.checkpoint, options.device)
+    failures: list[str] = []
+    for image, target in tqdm(targets, unit="image", disable=None):
+        try:
+            work(model, image, target)
+        except DeformsampleError as error:
+            failures.append(str(error))
+            tqdm.write(f"failed: {error}", file=sys.stderr)
+    print(f"{len(targets) - len(failures)} of {len(targets)} images written to {options.output}")
+    if failures:
+        raise DataError(f"{len(failures)} of {len(targets)} images failed: {failures[0]}")
+
+
+def _targets(images: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+    targets: dict[Path, Path] = {}
+    inputs = {image.resolve() for image in images}
+    for image in images:
+        target = output / f"{image.stem}.png"
+        if target in targets:
+            raise ArgumentError(
+                f"Expected images of different names, but {targets[target]} and {image} would both "
+                f"be written to {target}: use one output folder for each."
+            )
+        if target.resolve() in inputs:
+            raise ArgumentError(
+                f"Expected an output folder other than that of the images: {target} is an input."
+            )
+        targets[target] = image
+    return [(image, target) for target, image in targets.items()]
+
+
+def _downsample(model: Model, image: Path, target: Path) -> None:
+    small, grid, density = model.downsample(image)
+    pixels = (small[0].clamp(0, 1) * 255).round().byte().cpu().numpy().transpose(1, 2, 0)
+    write_image(target, np.ascontiguousarray(pixels))
+    partial = target.with_suffix(".partial.npz")
+    np.savez_compressed(partial, grid=grid[0].cpu().numpy(), density=density[0, 0].cpu().numpy())
+    partial.replace(target.with_suffix(".npz"))
+
+
+def _segment(model: Model, image: Path, target: Path) -> None:
+    write_indexed(target, model.segment(image), palette(model.classes))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    models = [load(file, options.device) for file in options.checkpoints]
+    classes = models[0].classes
+    if any(list(model.classes) != list(classes) for model in models):
+        raise ArgumentError("Expected checkpoints with the same classes, but they differ.")
+    image, truth = _image_and_truth(options)
+    pictures = []
+    for model in models:
+        picture = model.picture(image, type(model.segmenter.sampler).title)
+        if truth is not None:
+            scores = _iou_of(picture.labels, truth, len(classes))
+            _print_scores(picture.title, classes, scores)
+            title = f"{picture.title}, mean IoU {float(scores.nanmean()):.3f}"
+            picture = replace(picture, title=title)
+        pictures.append(picture)
+    figure = comparison_figure(image, truth, pictures, classes)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.output, dpi=110)
+    print(options.output)
+
+
+def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
+    if options.image is not None:
+        return as_batch(options.image)[0], None
+    content = yaml.safe_load(find_config(options.config).read_text(encoding="utf-8"))
+    given = {} if options.root is None else {"root": options.root}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(SegmentationData, "data")
+    parsed = parser.parse_object({"data": {**content.get("data", {}), **given}})
+    data: SegmentationData = parser.instantiate_classes(parsed).data
+    samples = data.dataset.samples(options.split)
+    if not 0 <= options.index < len(samples):
+        raise ArgumentError(
+            f"Expected `--index` from 0 to {len(samples) - 1} for the split {options.split!r}, but "
+            f"got {options.index}."
+        )
+    item = SplitDataset(data.dataset, samples)[options.index]
+    return item["image"], item["labels"]
+
+
+def _iou_of(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
+    confusion = multiclass_confusion_matrix(
+        labels.cpu().long(), truth.long(), classes, ignore_index=IGNORE_INDEX
+    )
+    return class_iou(confusion)
+
+
+def _print_scores(title: str, names: Iterable[str], scores: Tensor) -> None:
+    listed = ", ".join(
+        f"{name} {score:.3f}"
+        for name, score in zip(names, scores.tolist(), strict=True)
+        if score == score  # not NaN: the class occurs
+    )
+    print(f"{title}: IoU of {listed}; mean {float(scores.nanmean()):.3f}")

@@ -1,0 +1,91 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy.interpolate import LinearNDInterpolator
+from torch import Tensor
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry import (
+    identity_grid,
+    sampling_grid,
+    softmax_density,
+    to_pixels,
+    unwarp,
+    unwarp_labels,
+    warp,
+)
+
+
+def random_grid(b: int, h: int, w: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return sampling_grid(softmax_density(torch.randn(b, 1, h, w, dtype=dtype) * 2), (h, w), 1.5)
+
+
+def test_uniform_grid_of_a_linear_image() -> None:
+    values = torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]]])
+    full = unwarp(values, identity_grid((2, 2), values), (3, 5))
+    expected = torch.tensor([[0, 0.5, 1, 1.5, 2], [2, 2.5, 3, 3.5, 4], [4, 4.5, 5, 5.5, 6]])
+    torch.testing.assert_close(full[0, 0], expected)
+
+
+def test_values_at_the_samples_come_back() -> None:
+    grid = identity_grid((5, 7), torch.zeros(2, 1))
+    values = torch.randn(2, 3, 5, 7)
+    full = unwarp(values, grid, (9, 13))
+    torch.testing.assert_close(full[:, :, ::2, ::2], values)
+
+
+def test_against_an_independent_interpolation() -> None:
+    # Delaunay's triangles are others than the mesh's, but a linear function has one interpolation.
+    grid = random_grid(1, 6, 8, torch.float64)
+    points = to_pixels(grid, (40, 60))[0].reshape(-1, 2).numpy()
+    function = points[:, 0] * 2 - points[:, 1]
+    y, x = np.mgrid[:40, :60]
+    expected = LinearNDInterpolator(points, function)(x, y)
+    values = torch.from_numpy(function).view(1, 1, 6, 8)
+    inside = ~np.isnan(expected)
+    result = unwarp(values, grid, (40, 60))[0, 0].numpy()
+    np.testing.assert_allclose(result[inside], expected[inside], atol=1e-6)
+    assert inside.mean() > 0.95
+
+
+def test_warp_and_back_is_near_a_smooth_image() -> None:
+    y, x = torch.meshgrid(torch.linspace(0, 3, 200), torch.linspace(0, 4, 300), indexing="ij")
+    image = torch.stack((x.sin() * y.cos(), (x + y).sin()))[None]
+    for sharpness in (0.0, 1.0, 3.0):
+        density = softmax_density(torch.randn(1, 1, 40, 60) * sharpness)
+        grid = sampling_grid(density, (40, 60), 2.0)
+        back = unwarp(warp(image, grid), grid, (200, 300))
+        assert float((back - image).abs().max()) < 0.05
+
+
+def test_labels_are_the_largest_value_of_a_wide_batch() -> None:
+    grid = random_grid(2, 9, 14)
+    logits = torch.nn.functional.avg_pool2d(torch.randn(2, 5, 11, 16), 3, 1)
+    labels = unwarp_labels(logits, grid, (70, 110))
+    assert labels.dtype == torch.uint8
+    assert torch.equal(labels.long(), unwarp(logits, grid, (70, 110)).argmax(dim=1))
+
+
+def test_blocks_of_rows_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, values = random_grid(1, 9, 14), torch.randn(1, 3, 9, 14)
+    whole, labels = unwarp(values, grid, (50, 60)), unwarp_labels(values, grid, (50, 60))
+    seven_rows = 7 * 60 * (3 + 16)
+    monkeypatch.setattr(sys.modules[unwarp.__module__], "_BLOCK_NUMBERS", seven_rows)
+    assert torch.equal(unwarp(values, grid, (50, 60)), whole)
+    assert torch.equal(unwarp_labels(values, grid, (50, 60)), labels)
+
+
+def test_gradient_to_the_values() -> None:
+    grid = random_grid(1, 4, 5, torch.float64)
+    values = torch.randn(1, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v: unwarp(v, grid, (7, 9)), (values,))
+
+
+def test_wrong_values_are_named() -> None:
+    grid = identity_grid((4, 5), torch.zeros(1))
+    with pytest.raises(ArgumentError, match=r"`values` of shape \(1, c, 4, 5\)"):
+        unwarp(torch.zeros(1, 2, 5, 4), grid, (8, 8))
+    with pytest.raises(ArgumentError, match="at most 256 classes, but got 300"):
+        unwarp_labels(torch.zeros(1, 300, 4, 5), grid, (8, 8))
