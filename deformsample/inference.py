@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -169,8 +168,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"Expected a checkpoint at {path}, but there is no such file.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # bytes of any kind make the reader fail in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"Expected a checkpoint of plain tensors and numbers, but {path} cannot be read: "
             f"{reason}"

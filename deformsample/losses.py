@@ -92,7 +92,7 @@ class WarpedLoss(nn.Module):
         density: DensityTerm | None = None,
     ) -> None:
         super().__init__()
-        weights = None if class_weights is None else torch.tensor(list(class_weights))
+        weights = None if class_weights is None else torch.tensor([float(w) for w in class_weights])
         self.register_buffer("class_weights", weights, persistent=False)
         self.area_weighted = area_weighted
         self.density = density

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from deformsample.data.labels import Colour, colours_from_ids, palette
-from deformsample.geometry import to_pixels
+from deformsample.geometry import Size, to_pixels
 
 _MOST_DOTS = 45  # a side; more would merge into a surface
 _PANEL = 3.4  # inches a side of a panel's longer side
@@ -57,16 +56,17 @@ def comparison_figure(
     panel_width = _PANEL * min(1.0, width / height)
     panel_height = panel_width * height / width
     figure = Figure(
-        figsize=(columns * panel_width + 0.6, len(pictures) * (panel_height + 0.45) + 0.6),
+        figsize=(columns * (panel_width + 0.1) + 0.9, len(pictures) * (panel_height + 0.35) + 0.5),
         layout="constrained",
     )
     axes = figure.subplots(len(pictures), columns, squeeze=False)
+    densest = max(float(p.density.max()) * p.density.numel() for p in pictures)
     pixels = image.cpu().numpy().transpose(1, 2, 0)
     for row, picture in zip(axes, pictures, strict=True):
         draw_samples(row[0], pixels, picture.grid)
         row[0].set_title("sampling locations")
         row[0].set_ylabel(picture.title, fontsize="large")
-        draw_density(row[1], picture.density, (height, width))
+        draw_density(row[1], picture.density, (height, width), densest)
         row[1].set_title("density (x mean)")
         row[2].imshow(picture.small.cpu().clamp(0, 1).numpy().transpose(1, 2, 0))
         row[2].set_title("warped image, {} x {}".format(*picture.small.shape[1:]))
@@ -97,17 +97,22 @@ def draw_samples(axes: Axes, pixels: npt.NDArray[np.uint8], grid: Tensor) -> Non
     axes.set_ylim(height - 0.5, -0.5)
 
 
-def draw_density(axes: Axes, density: Tensor, size: tuple[int, int]) -> Any:
-    """The density relative to its mean, with a scale, in the aspect of the image."""
+def draw_density(axes: Axes, density: Tensor, size: Size, densest: float) -> None:
+    """The density relative to its mean, on a scale up to ``densest``, in the image's aspect."""
     relative = (density * density.numel()).cpu().float().numpy()
     height, width = size
     drawn = axes.imshow(
-        relative, cmap="viridis", vmin=0, extent=(0, width, height, 0), aspect="equal"
+        relative,
+        cmap="viridis",
+        vmin=0,
+        vmax=densest,
+        extent=(0, width, height, 0),
+        aspect="equal",
     )
-    figure = axes.figure
-    scale = figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.02)
-    scale.ax.tick_params(labelsize="small")
-    return drawn
+    # Inside the panel's own width, so that all panels of a row are of one size.
+    scale = axes.inset_axes((1.02, 0.0, 0.05, 1.0))
+    axes.figure.colorbar(drawn, cax=scale)
+    scale.tick_params(labelsize="small")
 
 
 def draw_labels(axes: Axes, labels: Tensor, classes: Mapping[str, Colour]) -> None:

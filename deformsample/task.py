@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from deformsample.data import Batch
@@ -59,6 +60,8 @@ class SegmentationTask(pl.LightningModule):
                     f"Expected `merged` class {name!r} to name classes of {list(classes)}, but got "
                     f"{sorted(unknown)}."
                 )
+        # Not by `log(sync_dist=True)`, which rounds the mean batch size of uneven processes.
+        self.mean_loss = MeanMetric()
         self.full = _confusion(len(classes))
         self.warped = _confusion(len(classes))
         self.architecture: dict[str, Any] | None = None
@@ -119,7 +122,7 @@ class SegmentationTask(pl.LightningModule):
         image, labels = batch["image"], batch["labels"]
         prediction = self(image)
         loss = torch.stack(list(self.loss(prediction, labels).values())).sum()
-        self.log(f"{stage}/loss", loss, sync_dist=True, batch_size=len(image))
+        self.mean_loss.update(loss, weight=len(image))
         logits = prediction.logits.float()
         self.warped.update(logits.argmax(dim=1), warp_labels(labels, prediction.grid).long())
         height, width = labels.shape[1:]
@@ -127,10 +130,11 @@ class SegmentationTask(pl.LightningModule):
         self.full.update(full.long(), labels.long())
 
     def _report(self, stage: str) -> None:
-        full, warped = self.full.compute(), self.warped.compute()
-        self.full.reset()
-        self.warped.reset()
-        # float32 loggers; the confusion matrices are summed over processes, so all have the same.
+        # Summed over processes, so that all of them log the same.
+        loss, full, warped = (m.compute() for m in (self.mean_loss, self.full, self.warped))
+        for metric in (self.mean_loss, self.full, self.warped):
+            metric.reset()
+        self.log(f"{stage}/loss", loss)
         self.log(f"{stage}/miou", mean_iou(full).float(), prog_bar=True)
         self.log(f"{stage}/miou_warped", mean_iou(warped).float())
         for name, value in iou_report(full, list(self.classes), self.merged).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -22,6 +23,15 @@ from deformsample.task import SegmentationTask
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 DEFAULTS = ("trainer.yaml", "method/learned.yaml")
 """Read before all others: every run starts from these."""
+
+_NOISE = (
+    "LightningCLI's args parameter",  # they are given as arguments on purpose
+    "Experiment logs directory .* exists",  # two loggers share a folder that was new
+    ".*does not have many workers",  # the configs choose
+    "The number of training batches .* is smaller than the logging interval",
+    ".*LeafSpec.* is deprecated",  # between Lightning and torch
+)
+"""Warnings that tell a user nothing to act on."""
 
 
 class TrainCli(LightningCLI):
@@ -114,9 +124,15 @@ def _run(given: list[str]) -> None:
     if not set(given) & {*SUBCOMMANDS, "-h", "--help"}:
         given = ["fit", *given]
     arguments, names = resolve_configs(given)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        for message in _NOISE:
+            warnings.filterwarnings("ignore", message=message)
         TrainCli(arguments, name="-".join(names) or "run")
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip: For seamless" not in record.getMessage()
 
 
 def resolve_configs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -86,7 +86,7 @@ class SplitDataset(Dataset[Item]):
             image, labels = changed["image"], changed["mask"]
         return {
             "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
-            "labels": torch.from_numpy(np.ascontiguousarray(labels)),
+            "labels": torch.from_numpy(labels.copy()),
             "index": index,
         }
 

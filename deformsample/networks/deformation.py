@@ -29,7 +29,7 @@ class DeformationNet(nn.Module):
         for number, (before, after) in enumerate(zip([3, *widths], widths, strict=False), start=1):
             activation = nn.ReLU(inplace=True) if number == len(widths) else nn.ReLU6(inplace=True)
             layers += [
-                nn.Conv2d(before, after, 3, padding=1, bias=False),
+                nn.Conv2d(before, after, 3, padding=1, padding_mode="replicate", bias=False),
                 nn.BatchNorm2d(after),
                 activation,
             ]

@@ -1,0 +1,7 @@
+"""``python -m deformsample``."""
+
+import sys
+
+from deformsample.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,111 @@
+import os
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the suite means the same on every machine
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deformsample.data.images import Pixels
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    torch.manual_seed(0)
+    yield
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def save(path: Path, pixels: Pixels) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def scene(number: int, height: int, width: int, classes: int) -> tuple[Pixels, Pixels]:
+    """A noisy image of discs on a background, and its class ids."""
+    random = np.random.default_rng(number)
+    y, x = np.mgrid[:height, :width]
+    ids = np.zeros((height, width), dtype=np.uint8)
+    for k in range(1, classes):
+        cy, cx, r = random.uniform(0, height), random.uniform(0, width), random.uniform(0.1, 0.3)
+        ids[(y - cy) ** 2 + (x - cx) ** 2 < (r * height) ** 2] = k
+    colours = np.array([[40 + 200 * k // classes, 60 * k % 255, 250 - 90 * k % 200] for k in range(classes)])
+    image = colours[ids] + random.normal(0, 8, (height, width, 3))
+    return image.clip(0, 255).astype(np.uint8), ids
+
+
+@pytest.fixture
+def folder_tree(tmp_path: Path) -> Path:
+    """A ``Folder`` of six images with two classes, of mixed extensions and letter case."""
+    root = tmp_path / "folder"
+    for n in range(6):
+        image, ids = scene(n, 64, 96, classes=2)
+        save(root / "images" / f"p{n // 2}_{n}.{('JPG', 'png', 'jpeg')[n % 3]}", image)
+        save(root / "labels" / f"p{n // 2}_{n}.PNG", ids)
+    return root
+
+
+@pytest.fixture
+def hrf_tree(tmp_path: Path) -> Path:
+    root = tmp_path / "hrf"
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255], [0, 255, 0]], dtype=np.uint8)
+    for n, stem in enumerate(["01_h", "02_dr", "11_g", "12_h", "13_h"]):
+        image, ids = scene(n, 64, 96, classes=4)
+        save(root / "images" / f"{stem}.{'jpg' if n % 2 else 'JPG'}", image)
+        save(root / "labels" / f"{stem}.png", colours[ids])
+    return root
+
+
+@pytest.fixture
+def histology_tree(tmp_path: Path) -> Path:
+    """Images of different widths."""
+    root = tmp_path / "histology"
+    for n in range(8):
+        image, ids = scene(n, 48, 80 + 24 * n, classes=6)
+        save(root / "images" / f"a{n}_1.png", image)
+        save(root / "labels" / f"a{n}_1.png", ids)
+    return root
+
+
+@pytest.fixture
+def deepglobe_tree(tmp_path: Path) -> Path:
+    root = tmp_path / "deepglobe"
+    colours = [[0, 255, 255], [255, 255, 0], [255, 0, 255], [0, 255, 0], [0, 0, 255], [255] * 3, [0] * 3]
+    table = np.array(colours, dtype=np.uint8)
+    for n in range(7):
+        image, ids = scene(n, 64, 64, classes=7)
+        save(root / "train" / f"{100 + n}_sat.jpg", image)
+        save(root / "train" / f"{100 + n}_mask.png", table[ids])
+    return root
+
+
+@pytest.fixture
+def cityscapes_tree(tmp_path: Path) -> Path:
+    return write_cityscapes(tmp_path / "cityscapes")
+
+
+def write_cityscapes(root: Path) -> Path:
+    label_ids = np.array([0, 7, 8, 11, 21, 23, 24, 26, 33, 6], dtype=np.uint8)
+    for split, count in (("train", 4), ("val", 3), ("test", 1)):
+        for n in range(count):
+            image, ids = scene(10 * count + n, 64, 128, classes=len(label_ids))
+            name = f"ulm_{n:06}_000019"
+            save(root / "leftImg8bit" / split / "ulm" / f"{name}_leftImg8bit.png", image)
+            save(root / "gtFine" / split / "ulm" / f"{name}_gtFine_labelIds.png", label_ids[ids])
+    return root
+
+

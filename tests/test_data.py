@@ -1,0 +1,314 @@
+import shutil
+from pathlib import Path
+
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deformsample.data import (
+    BlueMarble,
+    Cityscapes,
+    DeepGlobe,
+    Folder,
+    SegmentationData,
+    SegmentationDataset,
+    SplitDataset,
+)
+from deformsample.data.images import read_image, write_indexed
+from deformsample.data.module import collate
+from deformsample.data.splits import seeded_split, split_from_file
+from deformsample.errors import ArgumentError, DataError
+from tests.conftest import save, scene
+
+TWO = {"background": (0, 0, 0), "object": (255, 255, 255)}
+
+
+# Reading
+
+
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none at .*no\.png"):
+        read_image(tmp_path / "no.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_truncated_image_is_named(tmp_path: Path, suffix: str) -> None:
+    file = save(tmp_path / f"cut.{suffix}", scene(0, 64, 64, 2)[0])
+    file.write_bytes(file.read_bytes()[:-400])
+    with pytest.raises(DataError, match=rf"cut\.{suffix} cannot be decoded"):
+        read_image(file)
+
+
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(DataError, match=r"text\.png is not in a format"):
+        read_image(tmp_path / "text.png")
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGBA", 4), ("CMYK", 4), ("I;16", 1)])
+def test_wrong_channel_counts_are_named(tmp_path: Path, mode: str, channels: int) -> None:
+    file = tmp_path / "image.tif"
+    Image.new(mode, (8, 8)).save(file)
+    with pytest.raises(DataError, match=rf"mode {mode} \({channels} channel"):
+        read_image(file)
+
+
+def test_images_are_turned_upright(tmp_path: Path) -> None:
+    image = Image.fromarray(scene(0, 20, 30, 2)[0])
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_image(tmp_path / "turned.jpg").shape == (30, 20, 3)
+
+
+def test_indexed_images_hold_ids_and_show_colours(tmp_path: Path) -> None:
+    ids = np.array([[0, 1], [2, 1]], dtype=np.uint8)
+    write_indexed(tmp_path / "ids.png", ids, [(9, 8, 7), (1, 2, 3), (255, 0, 0)])
+    image = Image.open(tmp_path / "ids.png")
+    assert np.array_equal(np.asarray(image), ids)
+    assert image.convert("RGB").getpixel((0, 1)) == (255, 0, 0)
+    assert [file.name for file in tmp_path.iterdir()] == ["ids.png"]
+
+
+# Splits
+
+
+def test_seeded_split_keeps_groups_together_and_does_not_change() -> None:
+    stems = [f"p{i}_{j}" for i in range(20) for j in range(3)]
+    division = seeded_split(stems, shares=(0.6, 0.2, 0.2), group_pattern=r"^(p\d+)_", seed=1)
+    for i in range(20):
+        assert len({division[f"p{i}_{j}"] for j in range(3)}) == 1
+    counts = [list(division.values()).count(s) for s in ("train", "val", "test")]
+    assert counts == [36, 12, 12]
+    again = seeded_split(stems[::-1], shares=(0.6, 0.2, 0.2), group_pattern=r"^(p\d+)_", seed=1)
+    assert again == division
+
+
+def test_a_group_pattern_that_does_not_match_is_named() -> None:
+    with pytest.raises(ArgumentError, match=r"does not match 'abc'"):
+        seeded_split(["abc"], shares=(1, 0, 0), group_pattern=r"^\d", seed=0)
+    with pytest.raises(ArgumentError, match="`shares` of sum 1"):
+        seeded_split(["abc"], shares=(1, 1, 0), group_pattern=None, seed=0)
+
+
+def test_split_file_takes_the_first_row_that_fits(tmp_path: Path) -> None:
+    file = tmp_path / "split.csv"
+    file.write_text("# comment\na_1,val\na_*,train\nz_*,test\n")
+    assert split_from_file(["a_1", "a_2", "b"], file) == {"a_1": "val", "a_2": "train"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a,dev\n", "line 1 .* 'a,dev'"), ("a\n", "'stem,split'"), ("b,train\n", "image for 'b'")],
+)
+def test_wrong_split_files_are_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "split.csv"
+    file.write_text(text)
+    with pytest.raises(DataError, match=message):
+        split_from_file(["a"], file)
+
+
+# Data sets
+
+
+def test_folder_pairs_by_stem_in_any_letter_case(folder_tree: Path) -> None:
+    dataset = Folder(str(folder_tree), TWO, group_pattern=r"^p\d+", shares=(1 / 3, 1 / 3, 1 / 3))
+    found = {split: dataset.samples(split) for split in ("train", "val", "test")}  # type: ignore[arg-type]
+    names = [sample.name for samples in found.values() for sample in samples]
+    assert sorted(names) == [f"p{n // 2}_{n}" for n in range(6)]
+    for samples in found.values():
+        assert len({sample.name[:2] for sample in samples}) == 1
+    ids = dataset.read_labels(found["train"][0])
+    assert ids.shape == (64, 96)
+    assert set(np.unique(ids)) == {0, 1}
+
+
+def test_folder_with_unpaired_files_is_refused(folder_tree: Path) -> None:
+    dataset = Folder(str(folder_tree), TWO)
+    lonely = save(folder_tree / "images" / "extra.png", scene(9, 8, 8, 2)[0])
+    with pytest.raises(DataError, match=r"label file named extra"):
+        dataset.samples("train")
+    lonely.unlink()
+    save(folder_tree / "labels" / "extra.png", scene(9, 8, 8, 2)[1])
+    with pytest.raises(DataError, match=r"image named extra"):
+        dataset.samples("train")
+
+
+def test_folder_with_two_files_of_one_name_is_refused(folder_tree: Path) -> None:
+    shutil.copy(folder_tree / "images" / "p0_1.png", folder_tree / "images" / "p0_0.png")
+    with pytest.raises(DataError, match="differ in their extension only"):
+        Folder(str(folder_tree), TWO).samples("train")
+
+
+def test_ids_outside_the_classes_are_named(folder_tree: Path) -> None:
+    dataset = Folder(str(folder_tree), TWO, shares=(1, 0, 0))
+    sample = dataset.samples("train")[2]
+    assert sample.labels is not None
+    save(sample.labels, np.array([[0, 1, 7, 255]], dtype=np.uint8))
+    with pytest.raises(DataError, match=rf"0 to 1, or 255.*{sample.labels.name} holds 7"):
+        dataset.read_labels(sample)
+
+
+def test_coloured_labels_follow_the_rule_of_the_colours(hrf_tree: Path) -> None:
+    classes = {"background": (0, 0, 0), "artery": (255, 0, 0), "vein": (0, 0, 255)}
+    dataset = Folder(
+        str(hrf_tree), classes, labels="colours", colour_threshold=127, split_file="hrf_split.csv"
+    )
+    sample = dataset.samples("train")[0]
+    assert sample.labels is not None
+    row = [[130, 90, 10], [20, 20, 250], [0, 200, 0], [200, 0, 200], [100, 100, 100]]
+    save(sample.labels, np.array([row], dtype=np.uint8))
+    assert dataset.read_labels(sample).tolist() == [[1, 2, 255, 255, 0]]
+    assert [s.name for s in dataset.samples("val")] == ["11_g", "12_h"]
+    assert [s.name for s in dataset.samples("test")] == ["13_h"]
+
+
+def test_unknown_colours_are_named_where_none_may_be(hrf_tree: Path) -> None:
+    dataset = Folder(
+        str(hrf_tree), TWO, labels="colours", ignored_colours=[(0, 255, 0)], shares=(1, 0, 0)
+    )
+    with pytest.raises(DataError, match=r"holds .*\(255, 0, 0\)"):
+        for sample in dataset.samples("train"):
+            dataset.read_labels(sample)
+
+
+def test_a_missing_root_is_named(tmp_path: Path) -> None:
+    for dataset in (
+        Folder(str(tmp_path / "no"), TWO),
+        Cityscapes(str(tmp_path / "no")),
+        DeepGlobe(str(tmp_path / "no")),
+    ):
+        with pytest.raises(DataError, match=r"no such folder: set it with `--data\.root PATH`"):
+            dataset.samples("train")
+
+
+def test_cityscapes_ids_there_and_back(cityscapes_tree: Path) -> None:
+    dataset = Cityscapes(str(cityscapes_tree))
+    sample = dataset.samples("val")[0]
+    assert sample.labels is not None
+    official = np.array([[7, 8, 33, 0, 6, 26]], dtype=np.uint8)
+    save(sample.labels, official)
+    ids = dataset.read_labels(sample)
+    assert ids.tolist() == [[0, 1, 18, 255, 255, 13]]
+    assert dataset.encode(ids[:, :3]).tolist() == [[7, 8, 33]]
+    save(sample.labels, np.array([[7, 90]], dtype=np.uint8))
+    with pytest.raises(DataError, match=r"ids up to 33, but .* holds 90"):
+        dataset.read_labels(sample)
+    sample.labels.unlink()
+    with pytest.raises(DataError, match=r"labels for .*leftImg8bit\.png at"):
+        dataset.samples("val")
+
+
+def test_cityscapes_ids_are_those_of_the_official_table() -> None:
+    from cityscapesscripts.helpers.labels import labels
+
+    official = {label.name: label for label in labels}
+    for number, (name, colour) in enumerate(Cityscapes.classes.items()):
+        assert official[name].trainId == number
+        assert official[name].color == colour
+        encoded = Cityscapes(None).encode(np.array([[number]], dtype=np.uint8))
+        assert int(encoded[0, 0]) == official[name].id
+
+
+def test_deepglobe_ignores_the_unknown(deepglobe_tree: Path) -> None:
+    dataset = DeepGlobe(str(deepglobe_tree))
+    counts = [len(dataset.samples(split)) for split in ("train", "val", "test")]  # type: ignore[arg-type]
+    assert sum(counts) == 7
+    sample = dataset.samples("train")[0]
+    assert sample.labels is not None
+    row = [[0, 255, 255], [10, 250, 140], [0, 0, 0], [255, 255, 255]]
+    save(sample.labels, np.array([row], dtype=np.uint8))
+    ids = dataset.read_labels(sample)
+    assert ids.tolist() == [[0, 0, 255, 5]]
+    assert dataset.encode(ids)[0, 3].tolist() == [255, 255, 255]
+    sample.labels.unlink()
+    with pytest.raises(DataError, match="Expected a mask"):
+        dataset.samples("train")
+
+
+def test_blue_marble_is_there_with_its_lakes() -> None:
+    dataset = BlueMarble(None)
+    tiles = {split: dataset.samples(split) for split in ("train", "val", "test")}  # type: ignore[arg-type]
+    assert [len(x) for x in tiles.values()] == [24, 6, 6]
+    assert len({s.name for samples in tiles.values() for s in samples}) == 36
+    northeast = next(s for s in tiles["val"] if s.name == "block03_band0")
+    image, labels = dataset.read_image(northeast), dataset.read_labels(northeast)
+    assert image.shape == (660, 384, 3)
+    assert labels.shape == (660, 384)
+    # The block of 90 to 60 W: Lake Huron, the Atlantic, Quebec; 15 pixels to a degree.
+    def at(north: float, west: float) -> int:
+        return int(labels[round((72 - north) * 15), round((90 - west) * 15) - 33])
+
+    assert at(44.8, 82.4) == 2
+    assert at(35.0, 68.0) == 0
+    assert at(48.0, 75.0) == 1
+
+
+def test_blue_marble_elsewhere_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Blue Marble data at .*bmng\.jpg"):
+        BlueMarble(str(tmp_path)).samples("train")
+
+
+# Loading
+
+
+def make_data(root: Path, **options: object) -> SegmentationData:
+    return SegmentationData(
+        lambda r: Folder(r, TWO, shares=(0.5, 0.5, 0)),
+        str(root),
+        num_workers=0,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def test_batches_have_images_and_labels_of_one_size(folder_tree: Path) -> None:
+    data = make_data(folder_tree, batch_size=3)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (3, 3, 64, 96)
+    assert batch["labels"].shape == (3, 64, 96)
+    assert {batch["image"].dtype, batch["labels"].dtype} == {torch.uint8}
+
+
+def test_augmentation_changes_image_and_labels_together(folder_tree: Path) -> None:
+    dataset = Folder(str(folder_tree), TWO, shares=(1, 0, 0))
+    samples = dataset.samples("train")
+    plain = SplitDataset(dataset, samples)[0]
+    flipped = SplitDataset(dataset, samples, [A.HorizontalFlip(p=1.0)])[0]
+    assert torch.equal(flipped["image"], plain["image"].flip(-1))
+    assert torch.equal(flipped["labels"], plain["labels"].flip(-1))
+
+
+def test_augmentation_follows_the_seed(folder_tree: Path) -> None:
+    dataset = Folder(str(folder_tree), TWO, shares=(1, 0, 0))
+    split = SplitDataset(dataset, dataset.samples("train"), [A.RandomCrop(32, 32)])
+    torch.manual_seed(5)
+    first = [split[0]["image"] for _ in range(4)]
+    torch.manual_seed(5)
+    second = [split[0]["image"] for _ in range(4)]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not all(torch.equal(a, first[0]) for a in first)
+
+
+def test_a_split_without_images_is_named(folder_tree: Path) -> None:
+    with pytest.raises(DataError, match="split 'test' of Folder"):
+        make_data(folder_tree).setup("test")
+
+
+def test_labels_of_another_size_are_named(folder_tree: Path) -> None:
+    dataset = Folder(str(folder_tree), TWO, shares=(1, 0, 0))
+    samples = dataset.samples("train")
+    assert samples[0].labels is not None
+    save(samples[0].labels, np.zeros((10, 12), dtype=np.uint8))
+    with pytest.raises(DataError, match=r"\(64, 96\) pixels.*\(10, 12\)"):
+        SplitDataset(dataset, samples)[0]
+
+
+def test_images_of_two_sizes_in_a_batch_are_named(histology_tree: Path) -> None:
+    classes = {str(k): (k, k, k) for k in range(6)}
+    dataset = Folder(str(histology_tree), classes, shares=(1, 0, 0))
+    split = SplitDataset(dataset, dataset.samples("train"))
+    with pytest.raises(ArgumentError, match=r"one size.*`--data\.batch_size 1`"):
+        collate([split[0], split[1]])

@@ -1,0 +1,224 @@
+"""Using a checkpoint: from Python, and by the command line."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import deformsample
+from deformsample.cli.main import main
+from deformsample.cli.train import main as train
+from deformsample.data.images import Pixels
+from deformsample.errors import ArgumentError, CheckpointError, DataError
+from tests.conftest import save, scene
+from tests.test_train import SHORT, SMALL
+
+CLASSES = ["background", "object"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for n in range(6):
+        image, ids = scene(n, 64, 96, classes=2)
+        save(root / "images" / f"{n}.png", image)
+        save(root / "labels" / f"{n}.png", ids)
+    output = tmp_path_factory.mktemp("run")
+    arguments = ["--config", "folder.yaml", f"--data.root={root}", f"--output={output}"]
+    assert train([*arguments, *SMALL, *SHORT]) == 0
+    return output / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture
+def image() -> Pixels:
+    return scene(5, 70, 110, classes=2)[0]
+
+
+def test_a_checkpoint_needs_no_config(checkpoint: Path, image: Pixels) -> None:
+    model = deformsample.load(checkpoint)
+    assert list(model.classes) == CLASSES
+    assert not model.training
+    labels = model.segment(image)
+    assert isinstance(labels, np.ndarray)
+    assert labels.shape == (70, 110)
+    assert labels.dtype == np.uint8
+
+
+def test_a_loaded_model_has_the_weights_of_the_checkpoint(checkpoint: Path) -> None:
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    for name, value in deformsample.load(checkpoint).segmenter.state_dict().items():
+        assert torch.equal(value, state[f"segmenter.{name}"])
+
+
+def test_file_array_and_tensor_give_the_same_labels(
+    checkpoint: Path, image: Pixels, tmp_path: Path
+) -> None:
+    model = deformsample.load(checkpoint)
+    file = save(tmp_path / "image.png", image)
+    from_file = model.segment(file)
+    tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
+    assert np.array_equal(model.segment(str(file)), from_file)
+    assert np.array_equal(model.segment(image), from_file)
+    assert np.array_equal(model.segment(tensor).numpy(), from_file)
+    both = model.segment(torch.stack((tensor, tensor.flip(-1))))
+    assert both.shape == (2, 70, 110)
+    assert np.array_equal(both[0].numpy(), from_file)
+
+
+def test_downsample_and_upsample_fit_each_other(checkpoint: Path, image: Pixels) -> None:
+    model = deformsample.load(checkpoint)
+    small, grid, density = model.downsample(image)
+    assert small.shape == (1, 3, 16, 24)
+    assert grid.shape == (1, 16, 24, 2)
+    assert float(density.sum()) == pytest.approx(1, abs=1e-5)
+    back = model.upsample(small, grid, (70, 110))
+    original = torch.from_numpy(image.transpose(2, 0, 1) / 255)[None]
+    assert float((back - original).abs().mean()) < 0.1
+
+
+def test_wrong_images_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    model = deformsample.load(checkpoint)
+    with pytest.raises(ArgumentError, match=r"\(h, w, 3\), but got \(8, 8, 4\)"):
+        model.segment(np.zeros((8, 8, 4), dtype=np.uint8))
+    with pytest.raises(ArgumentError, match=r"\(8, 8, 3\): are the channels last"):
+        model.segment(torch.zeros(8, 8, 3))
+    with pytest.raises(DataError, match="none at"):
+        model.segment(tmp_path / "no.png")
+
+
+def test_files_that_are_no_checkpoints_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no such file"):
+        deformsample.load(tmp_path / "no.ckpt")
+    (tmp_path / "text.ckpt").write_text("hello")
+    with pytest.raises(CheckpointError, match=r"text\.ckpt cannot be read"):
+        deformsample.load(tmp_path / "text.ckpt")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "tensor.ckpt")
+    with pytest.raises(CheckpointError, match=r"holds something else"):
+        deformsample.load(tmp_path / "tensor.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match=r"no description of a segmenter"):
+        deformsample.load(tmp_path / "other.ckpt")
+
+
+def test_a_truncated_checkpoint_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes(checkpoint.read_bytes()[:-5000])
+    with pytest.raises(CheckpointError, match=r"cut\.ckpt cannot be read"):
+        deformsample.load(cut)
+
+
+def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
+    class Planted:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "executed",))
+
+    with (tmp_path / "planted.ckpt").open("wb") as file:
+        pickle.dump({"state_dict": Planted()}, file)
+    torch.save({"state_dict": Planted()}, tmp_path / "planted2.ckpt")
+    for name in ("planted.ckpt", "planted2.ckpt"):
+        with pytest.raises(CheckpointError, match="plain tensors"):
+            deformsample.load(tmp_path / name)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_checkpoint_that_names_another_class_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    content["deformsample"]["segmenter"]["class_path"] = "subprocess.Popen"
+    torch.save(content, tmp_path / "hostile.ckpt")
+    with pytest.raises(CheckpointError, match="segmenter that this version can build"):
+        deformsample.load(tmp_path / "hostile.ckpt")
+
+
+def test_segment_writes_a_label_map_for_each_image(
+    checkpoint: Path, image: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(save(tmp_path / f"{name}.jpg", image)) for name in ("a", "b")]
+    output = tmp_path / "out"
+    assert main(["segment", str(checkpoint), *files, "--output", str(output)]) == 0
+    assert "2 of 2 images" in capsys.readouterr().out
+    written = np.asarray(Image.open(output / "a.png"))
+    assert np.array_equal(written, deformsample.load(checkpoint).segment(files[0]))
+
+
+def test_downsample_writes_image_grid_and_density(
+    checkpoint: Path, image: Pixels, tmp_path: Path
+) -> None:
+    file = str(save(tmp_path / "a.png", image))
+    output = tmp_path / "out"
+    assert main(["downsample", str(checkpoint), file, "--output", str(output)]) == 0
+    assert Image.open(output / "a.png").size == (24, 16)
+    arrays = np.load(output / "a.npz")
+    assert arrays["grid"].shape == (16, 24, 2)
+    assert arrays["density"].shape == (16, 24)
+    assert sorted(path.name for path in output.iterdir()) == ["a.npz", "a.png"]
+
+
+def test_a_bad_image_does_not_stop_the_others(
+    checkpoint: Path, image: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = save(tmp_path / "good.png", image)
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(good.read_bytes()[:-300])
+    output = tmp_path / "out"
+    arguments = ["segment", str(checkpoint), str(bad), str(good), "--output", str(output)]
+    assert main(arguments) == 1
+    assert (output / "good.png").is_file()
+    captured = capsys.readouterr()
+    assert "1 of 2 images written" in captured.out
+    assert "error: 1 of 2 images failed" in captured.err
+    assert "bad.png" in captured.err
+
+
+def test_outputs_never_overwrite_inputs_or_each_other(
+    checkpoint: Path, image: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = save(tmp_path / "a.png", image)
+    before = file.read_bytes()
+    assert main(["segment", str(checkpoint), str(file), "--output", str(tmp_path)]) == 1
+    assert "is an input" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    other = save(tmp_path / "b" / "a.jpg", image)
+    out = str(tmp_path / "out")
+    assert main(["segment", str(checkpoint), str(file), str(other), "--output", out]) == 1
+    assert "would both be written" in capsys.readouterr().err
+
+
+def test_compare_draws_with_and_without_truth(
+    checkpoint: Path, image: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = [str(checkpoint), str(checkpoint)]
+    file = str(save(tmp_path / "a.png", image))
+    target = tmp_path / "pictures" / "compare.png"
+    assert main(["compare", *both, "--image", file, "--output", str(target)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(target)
+    wide, _ = Image.open(target).size
+    root = tmp_path / "data"
+    for n in range(6):
+        picture, ids = scene(n, 64, 96, classes=2)
+        save(root / "images" / f"{n}.png", picture)
+        save(root / "labels" / f"{n}.png", ids)
+    arguments = ["--config", "folder.yaml", "--root", str(root), "--output", str(target)]
+    assert main(["compare", *both, *arguments]) == 0
+    assert "learned: IoU of background" in capsys.readouterr().out
+    assert Image.open(target).size[0] > wide
+    assert main(["compare", *both, *arguments, "--index", "99"]) == 1
+    assert "`--index` from 0 to" in capsys.readouterr().err
+
+
+def test_unknown_commands_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["segmnt"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("error: argument COMMAND: invalid choice")
+
+
+def test_the_installed_command_answers() -> None:
+    command = [sys.executable, "-m", "deformsample", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for name in ("downsample", "segment", "compare", "fit"):
+        assert name in done.stdout

@@ -1,0 +1,98 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry import identity_grid, unwarp, warp
+from deformsample.networks import DeformationNet
+from deformsample.samplers import LearnedSampler, UniformSampler
+from deformsample.segmenters import SampledSegmenter, sampled_size
+
+
+class Brightness(nn.Module):
+    """A network whose answer is known: class 1 where the small image is bright."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        bright = image.mean(dim=1, keepdim=True)
+        return torch.cat((-bright, bright), dim=1)
+
+
+def learned(**options: object) -> SampledSegmenter:
+    sampler = LearnedSampler(DeformationNet((8,)), sigma=2.0)
+    return SampledSegmenter(sampler, Brightness(), **options)  # type: ignore[arg-type]
+
+
+def test_the_parts_are_put_together() -> None:
+    image = torch.rand(2, 3, 40, 60)
+    segmenter = learned(sampled_size=(10, 15), thumbnail_scale=0.5, level_bias=None).eval()
+    prediction = segmenter(image)
+    assert prediction.density.shape == (2, 1, 5, 8)
+    torch.testing.assert_close(prediction.image, warp(image, prediction.grid))
+    expected = unwarp(prediction.logits, prediction.grid, (40, 60)).argmax(dim=1)
+    assert torch.equal(segmenter.segment(image).long(), expected)
+
+
+def test_uint8_and_float_images_are_the_same() -> None:
+    image = torch.randint(0, 256, (1, 3, 32, 48), dtype=torch.uint8)
+    segmenter = learned(sampled_size=(8, 12)).eval()
+    both = [segmenter(x).logits for x in (image, image.float() / 255)]
+    torch.testing.assert_close(both[0], both[1])
+
+
+def test_segmenting_a_bright_half_finds_it_at_full_resolution() -> None:
+    image = torch.zeros(1, 3, 64, 96)
+    image[..., 50:] = 1
+    segmenter = SampledSegmenter(UniformSampler(), Brightness(), (32, 48))
+    labels = segmenter.segment(image)
+    truth = (image[:, 0] > 0.5).to(torch.uint8)
+    assert float((labels != truth).float().mean()) < 0.03
+
+
+def test_uniform_sampling_is_the_identity_grid() -> None:
+    density, grid = UniformSampler()(torch.rand(2, 3, 4, 5), (8, 9))
+    assert torch.equal(grid, identity_grid((8, 9), grid))
+    torch.testing.assert_close(density.sum(dim=(1, 2, 3)), torch.ones(2))
+
+
+def test_gradients_reach_the_deformation_module_through_the_samples() -> None:
+    segmenter = learned(sampled_size=(8, 12))
+    segmenter(torch.rand(2, 3, 64, 96)).logits[:, 1].sum().backward()
+    gradients = [p.grad for p in segmenter.sampler.parameters()]
+    assert any(g is not None and float(g.abs().sum()) > 0 for g in gradients)
+
+
+@pytest.mark.parametrize(
+    ("image", "wanted", "size"),
+    [
+        ((1024, 2048), (64, 128), (64, 128)),
+        ((2000, 20000), 64000, (80, 800)),
+        ((2000, 3386), 64000, (194, 329)),
+        ((100, 100), 4, (2, 2)),
+        ((10, 4000), 64, (2, 32)),
+    ],
+)
+def test_sampled_size(
+    image: tuple[int, int], wanted: tuple[int, int] | int, size: tuple[int, int]
+) -> None:
+    assert sampled_size(image, wanted) == size
+    if isinstance(wanted, int):
+        assert size[0] * size[1] <= wanted
+
+
+def test_budget_follows_each_image() -> None:
+    segmenter = learned(sampled_size=600).eval()
+    assert segmenter(torch.rand(1, 3, 40, 60)).logits.shape == (1, 2, 20, 30)
+    assert segmenter(torch.rand(1, 3, 40, 240)).logits.shape == (1, 2, 10, 60)
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ArgumentError, match=r"`sampled_size`.*\(1, 8\)"):
+        learned(sampled_size=(1, 8))
+    with pytest.raises(ArgumentError, match="`thumbnail_scale` above 0"):
+        learned(thumbnail_scale=0.0)
+    with pytest.raises(ArgumentError, match=r"\(b, 3, h, w\), but got \(1, 4, 8, 8\)"):
+        learned()(torch.rand(1, 4, 8, 8))
+    with pytest.raises(ArgumentError, match=r"uint8, or float.*int32"):
+        learned()(torch.zeros(1, 3, 8, 8, dtype=torch.int32))
+    with pytest.raises(ArgumentError, match="`sigma`"):
+        LearnedSampler(DeformationNet(), sigma=0.0)
