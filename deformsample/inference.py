@@ -42,7 +42,7 @@ class Model(nn.Module):
 
     @torch.inference_mode()
     def downsample(self, image: ImageLike) -> Downsampled:
-        """The small image (b, 3, h, w) in [0, 1], its grid (b, h, w, 2) and density (b, 1, h', w')."""
+        """The small image (b, 3, h, w) in [0, 1], with its sampling grid and density map."""
         return self.segmenter.downsample(self._batch(image))
 
     def segment(self, image: ImageLike) -> Any:
@@ -60,7 +60,7 @@ class Model(nn.Module):
 
     @torch.inference_mode()
     def upsample(self, values: Tensor, grid: Tensor, size: Size) -> Tensor:
-        """Bring values (b, c, h, w) at the samples of a grid back to an image of ``size`` (H, W)."""
+        """Bring values (b, c, h, w) at the samples of a grid back to a full size (H, W)."""
         return unwarp(values, grid, size)
 
     @torch.inference_mode()
@@ -157,9 +157,7 @@ def as_batch(image: ImageLike) -> Tensor:
         return batch
     pixels = image if isinstance(image, np.ndarray) else read_image(Path(image).expanduser())
     if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ArgumentError(
-            f"Expected an array of shape (h, w, 3), but got {tuple(pixels.shape)}."
-        )
+        raise ArgumentError(f"Expected an array of shape (h, w, 3), but got {tuple(pixels.shape)}.")
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
 
 

@@ -79,7 +79,7 @@ def comparison_figure(
             panel.set_xticks([])
             panel.set_yticks([])
     swatches = [
-        Patch(facecolor=np.array(colour) / 255, edgecolor="0.5", label=name)
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="0.5", label=name)
         for name, colour in classes.items()
     ]
     figure.legend(handles=swatches, loc="outside lower center", ncols=min(len(swatches), 7))

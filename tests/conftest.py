@@ -3,7 +3,6 @@ import os
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the suite means the same on every machine
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,8 @@ torch.set_num_threads(2)
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
+def _seeded() -> None:
     torch.manual_seed(0)
-    yield
 
 
 @pytest.fixture
@@ -43,7 +41,9 @@ def scene(number: int, height: int, width: int, classes: int) -> tuple[Pixels, P
     for k in range(1, classes):
         cy, cx, r = random.uniform(0, height), random.uniform(0, width), random.uniform(0.1, 0.3)
         ids[(y - cy) ** 2 + (x - cx) ** 2 < (r * height) ** 2] = k
-    colours = np.array([[40 + 200 * k // classes, 60 * k % 255, 250 - 90 * k % 200] for k in range(classes)])
+    colours = np.array(
+        [[40 + 200 * k // classes, 60 * k % 255, 250 - 90 * k % 200] for k in range(classes)]
+    )
     image = colours[ids] + random.normal(0, 8, (height, width, 3))
     return image.clip(0, 255).astype(np.uint8), ids
 
@@ -84,7 +84,15 @@ def histology_tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def deepglobe_tree(tmp_path: Path) -> Path:
     root = tmp_path / "deepglobe"
-    colours = [[0, 255, 255], [255, 255, 0], [255, 0, 255], [0, 255, 0], [0, 0, 255], [255] * 3, [0] * 3]
+    colours = [
+        [0, 255, 255],
+        [255, 255, 0],
+        [255, 0, 255],
+        [0, 255, 0],
+        [0, 0, 255],
+        [255] * 3,
+        [0] * 3,
+    ]
     table = np.array(colours, dtype=np.uint8)
     for n in range(7):
         image, ids = scene(n, 64, 64, classes=7)
@@ -107,5 +115,3 @@ def write_cityscapes(root: Path) -> Path:
             save(root / "leftImg8bit" / split / "ulm" / f"{name}_leftImg8bit.png", image)
             save(root / "gtFine" / split / "ulm" / f"{name}_gtFine_labelIds.png", label_ids[ids])
     return root
-
-

@@ -23,7 +23,7 @@ from deformsample.losses import (
 from deformsample.segmenters import Prediction
 
 
-def example(requires_grad: bool = False) -> tuple[Prediction, Tensor, Tensor]:
+def example(*, requires_grad: bool = False) -> tuple[Prediction, Tensor, Tensor]:
     scores = torch.randn(2, 1, 6, 8, requires_grad=requires_grad)
     density = softmax_density(scores)
     grid = sampling_grid(density, (6, 8), 2.0)

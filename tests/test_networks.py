@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from torch import nn
 
 from deformsample.errors import ArgumentError
 from deformsample.networks import DeformationNet, HRNet
@@ -33,7 +34,8 @@ def test_empty_widths_are_named() -> None:
 def test_hrnet_gives_logits_of_the_input_size(stride: int) -> None:
     net = HRNet(5, stem_stride=stride).eval()  # type: ignore[arg-type]
     seen: list[torch.Size] = []
-    net.trunk.bn2.register_forward_hook(lambda _, __, output: seen.append(output.shape[2:]))
+    bn2: nn.Module = net.trunk.bn2
+    bn2.register_forward_hook(lambda _, __, output: seen.append(output.shape[2:]))
     assert net(torch.rand(1, 3, 33, 50)).shape == (1, 5, 33, 50)
     height, width = (-(-side // (8 * stride)) * 8 for side in (33, 50))
     assert seen == [torch.Size((height, width))]

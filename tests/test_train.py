@@ -71,7 +71,9 @@ def test_every_data_set_with_every_method(
 
 def test_quickstart_config_trains_on_its_own_data(in_tmp: Path) -> None:
     arguments = ["--config", "quickstart.yaml", "--output=run", *SMALL, *SHORT]
-    assert main([*arguments, "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]) == 0
+    assert (
+        main([*arguments, "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]) == 0
+    )
     assert "val/iou/ocean" in measured(in_tmp / "run")
 
 
@@ -131,10 +133,8 @@ def test_mixed_precision(folder_tree: Path, in_tmp: Path) -> None:
     assert np.isfinite(measured(in_tmp / "run")["val/loss"])
 
 
-def test_official_cityscapes_evaluator_agrees(
-    cityscapes_tree: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
+def test_official_cityscapes_evaluator_agrees(cityscapes_tree: Path, in_tmp: Path) -> None:
+    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling
 
     last = fit("cityscapes.yaml", cityscapes_tree, in_tmp / "run", "--trainer.max_epochs=2")
     common = ["--config", "cityscapes.yaml", f"--data.root={cityscapes_tree}", *SMALL]
@@ -143,9 +143,11 @@ def test_official_cityscapes_evaluator_agrees(
     truth = sorted((cityscapes_tree / "gtFine" / "val").rglob("*_labelIds.png"))
     predictions = sorted((in_tmp / "predict" / "predictions").glob("*.png"))
     assert len(truth) == len(predictions) == 3
-    options = official.args
+    options = evalPixelLevelSemanticLabeling.args
     options.evalInstLevelScore, options.JSONOutput, options.quiet = False, False, True
-    scores = official.evaluateImgLists([str(p) for p in predictions], [str(t) for t in truth], options)
+    scores = evalPixelLevelSemanticLabeling.evaluateImgLists(
+        [str(p) for p in predictions], [str(t) for t in truth], options
+    )
     ours = measured(in_tmp / "validate")
     assert ours["val/miou"] == pytest.approx(scores["averageScoreClasses"], abs=1e-6)
     for name, score in scores["classScores"].items():
@@ -210,9 +212,7 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 def test_a_mistyped_key_is_refused_with_its_path(
     capsys: pytest.CaptureFixture[str], in_tmp: Path
 ) -> None:
-    code, text = failure(
-        capsys, "--config", "folder.yaml", "--model.segmenter.sampled_sise=[8,8]"
-    )
+    code, text = failure(capsys, "--config", "folder.yaml", "--model.segmenter.sampled_sise=[8,8]")
     assert code == 2
     assert "sampled_sise" in text
     (in_tmp / "mine.yaml").write_text("data:\n  batch_sise: 3\n")

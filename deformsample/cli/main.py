@@ -79,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _image_command(commands: Any, name: str, result: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(name, help=f"write for each image: {result}")
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=f"write for each image: {result}"
+    )
     command.add_argument("checkpoint", metavar="CKPT")
     command.add_argument("images", nargs="+", metavar="IMAGE", type=Path)
     command.add_argument("--output", required=True, metavar="DIR", type=Path)
@@ -93,9 +95,7 @@ def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
-def _each_image(
-    options: argparse.Namespace, work: Callable[[Model, Path, Path], None]
-) -> None:
+def _each_image(options: argparse.Namespace, work: Callable[[Model, Path, Path], None]) -> None:
     """Work on every image; go on after a failure, and report all failures in the end."""
     targets = _targets(options.images, options.output)
     model = load(options.checkpoint, options.device)

@@ -68,12 +68,7 @@ class TrainCli(LightningCLI):
             default=None,
             help="folder for logs and checkpoints, new or empty (default: runs/NAME/version_K)",
         )
-        parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
-        parser.link_arguments(
-            "data.num_classes",
-            "model.segmenter.init_args.network.init_args.num_classes",
-            apply_on="instantiate",
-        )
+        link(parser)
 
     def _prepare_subcommand_parser(
         self, klass: type, subcommand: str, **kwargs: Any
@@ -92,9 +87,21 @@ class TrainCli(LightningCLI):
         output = self.config[self.subcommand].output
         folder = _new_folder(Path("runs") / self.run_name) if output is None else _empty(output)
         if self.config_init[self.subcommand].trainer.logger is None:
-            place = {"save_dir": str(folder), "name": "", "version": ""}
-            kwargs["logger"] = [TensorBoardLogger(**place), CSVLogger(**place)]
+            kwargs["logger"] = [
+                logger(str(folder), name="", version="")
+                for logger in (TensorBoardLogger, CSVLogger)
+            ]
         return super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+
+
+def link(parser: LightningArgumentParser) -> None:
+    """Let the data set tell the model its classes."""
+    parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
+    parser.link_arguments(
+        "data.num_classes",
+        "model.segmenter.init_args.network.init_args.num_classes",
+        apply_on="instantiate",
+    )
 
 
 def architecture(segmenter: Mapping[str, Any], num_classes: int) -> dict[str, Any]:

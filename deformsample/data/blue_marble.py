@@ -88,7 +88,7 @@ class BlueMarble(SegmentationDataset):
     def _labels(self) -> Pixels:
         height, width = self._image.shape[0] + _ROWS.start, self._image.shape[1]
         mask = _read_mask(self._mask)
-        labels = _majority(mask, (width // 2, width))[: height][_ROWS]
+        labels = _majority(mask, (width // 2, width))[:height][_ROWS]
         return _without_small_lakes(labels)
 
 
@@ -119,7 +119,8 @@ def _majority(mask: Pixels, size: tuple[int, int]) -> Pixels:
         cv2.resize((mask == number) * np.float32(1), size[::-1], interpolation=cv2.INTER_AREA)
         for number in range(_LAKE + 1)
     ]
-    return np.argmax(shares, axis=0).astype(np.uint8)
+    majority: Pixels = np.argmax(shares, axis=0).astype(np.uint8)
+    return majority
 
 
 def _without_small_lakes(labels: Pixels) -> Pixels:

@@ -48,9 +48,7 @@ class DeepGlobe(SegmentationDataset):
                 raise DataError(
                     f"Expected a mask {name}{_LABELS}.png for {file}, but there is none."
                 )
-        division = seeded_split(
-            list(images), shares=_SHARES, group_pattern=None, seed=self.seed
-        )
+        division = seeded_split(list(images), shares=_SHARES, group_pattern=None, seed=self.seed)
         return [
             Sample(name, file, masks[name])
             for name, file in images.items()

@@ -85,9 +85,9 @@ def _save(image: Image.Image, path: Path) -> None:
 
 def _decoded(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image
+        image: Image.Image = Image.open(path)
+        image.load()  # closes the file
+        return image
     except FileNotFoundError:
         raise DataError(f"Expected an image file, but there is none at {path}.") from None
     except IsADirectoryError:
@@ -96,9 +96,13 @@ def _decoded(path: Path) -> Image.Image:
         raise DataError(
             f"Expected an image file, but {path} is not in a format that can be read."
         ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"Expected an image of fewer pixels, but {path} is larger than Pillow reads ({error}): "
+            "raise `PIL.Image.MAX_IMAGE_PIXELS` if you trust the file."
+        ) from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
             f"Expected a whole image file, but {path} cannot be decoded ({error}): get the file "
             "again or remove it."
         ) from None
-

@@ -181,8 +181,8 @@ class SegmentationData(pl.LightningDataModule):
     def _evaluation_loader(self, split: Split) -> DataLoader[Item]:
         part = self.parts[split]
         sampler = None
-        processes = self.trainer.world_size if self.trainer else 1
-        if processes > 1:
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        if self.trainer is not None and processes > 1:
             if len(part) < processes:
                 raise ArgumentError(
                     f"Expected an image for each of {processes} processes, but the split {split!r} "

@@ -77,8 +77,8 @@ def split_from_file(stems: Sequence[str], file: Path) -> dict[str, str]:
                 continue
             if len(row) != 2 or row[1].strip() not in _SPLITS:
                 raise DataError(
-                    f"Expected 'stem,split' with a split of {', '.join(_SPLITS)}, but line {number} "
-                    f"of {file} is {','.join(row)!r}."
+                    f"Expected 'stem,split' with a split of {', '.join(_SPLITS)}, but line "
+                    f"{number} of {file} is {','.join(row)!r}."
                 )
             rows.append((row[0].strip(), row[1].strip()))
     known = set(stems)

@@ -68,7 +68,7 @@ def triangulate(grid: Tensor) -> Mesh:
     """
     check_grid(grid)
     exact = torch.float32 if grid.device.type == "mps" else torch.float64
-    b, h, w, _ = grid.shape
+    h, w = grid.shape[1:3]
     vertices = _on_border(grid.to(exact)).flatten(1, 2)
     corners = triangle_corners((h, w), grid.device)
     points = vertices[:, corners]

@@ -43,9 +43,7 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
     for located in _blocks(mesh, grid, size, values.shape[1]):
         numbers = mesh.corners[located.triangle]
         shares = _shares(located.weights).to(table.dtype)
-        blocks.append(
-            sum(table[image, numbers[..., k]] * shares[..., k, None] for k in range(3))
-        )
+        blocks.append(_weighted(table, image, numbers, shares))
     return torch.cat(blocks, dim=1).movedim(-1, 1)
 
 
@@ -83,7 +81,7 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
         where = disputed[image, located.triangle].nonzero(as_tuple=True)
         numbers = mesh.corners[located.triangle[where]]
         shares = _shares(located.weights[where]).to(table.dtype)
-        scores = sum(table[where[0], numbers[:, k]] * shares[:, k, None] for k in range(3))
+        scores = _weighted(table, where[0], numbers, shares)
         labels[where] = scores.argmax(dim=-1).to(torch.uint8)
         blocks.append(labels)
     return torch.cat(blocks, dim=1)
@@ -110,7 +108,9 @@ def interpolate_mesh(values: Tensor, coordinates: Tensor) -> Tensor:
     i = y.detach().floor().clamp(0, h - 2)
     x, y = x - j, y - i
     lower = x.detach() + y.detach() > 1
-    weights = torch.where(lower[..., None], torch.stack((1 - y, 1 - x), -1), torch.stack((x, y), -1))
+    weights = torch.where(
+        lower[..., None], torch.stack((1 - y, 1 - x), -1), torch.stack((x, y), -1)
+    )
     a = (i * w + j).long()
     offsets = torch.tensor([[0, 1, w], [w + 1, 1, w]], device=a.device)
     numbers = (a[..., None] + offsets[lower.long()]).flatten(1)
@@ -140,6 +140,14 @@ def _blocks(mesh: Mesh, grid: Tensor, size: Size, channels: int) -> Iterator[Loc
     numbers_per_row = grid.shape[0] * size[1] * (channels + 16)  # 16 for the coordinates
     for block in rows.split(max(1, _BLOCK_NUMBERS // numbers_per_row)):
         yield locate(mesh, block, columns)
+
+
+def _weighted(table: Tensor, image: Tensor, numbers: Tensor, shares: Tensor) -> Tensor:
+    """Sum over the three corners of share times value, one after the other to save memory."""
+    total = table[image, numbers[..., 0]] * shares[..., 0, None]
+    for corner in (1, 2):
+        total = total + table[image, numbers[..., corner]] * shares[..., corner, None]
+    return total
 
 
 def _image_numbers(values: Tensor) -> Tensor:

@@ -65,7 +65,9 @@ def image_pyramid(image: Tensor, smallest: Size = (2, 2)) -> list[Tensor]:
         The levels, the image itself first.
     """
     levels = [image]
-    while _halved(levels[-1].shape[2]) >= smallest[0] and _halved(levels[-1].shape[3]) >= smallest[1]:
+    while (
+        _halved(levels[-1].shape[2]) >= smallest[0] and _halved(levels[-1].shape[3]) >= smallest[1]
+    ):
         levels.append(
             F.avg_pool2d(levels[-1], 2, stride=2, ceil_mode=True, count_include_pad=False)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -74,7 +74,7 @@ class HRNet(nn.Module):
         return _resize(logits, padded.shape[2:])[..., :h, :w]
 
 
-def _trunk(name: str, weights: str | None) -> nn.Module:
+def _trunk(name: str, weights: str | None) -> Any:
     overlay = None
     if weights not in (None, "hub"):
         file = Path(str(weights)).expanduser()
@@ -84,7 +84,7 @@ def _trunk(name: str, weights: str | None) -> nn.Module:
             )
         overlay = {"file": str(file)}
     try:
-        model: nn.Module = timm.create_model(
+        return timm.create_model(
             name,
             pretrained=weights is not None,
             pretrained_cfg_overlay=overlay,
@@ -100,7 +100,6 @@ def _trunk(name: str, weights: str | None) -> nn.Module:
             f"Expected weights for {name} from {weights!r}, but got: {reason} Give a file with "
             "`weights: PATH`, or train from random weights with `weights: null`."
         ) from error
-    return model
 
 
 def _resize(values: Tensor, size: torch.Size) -> Tensor:

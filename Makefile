@@ -1,0 +1,52 @@
+# make quickstart   install, train on real images, segment held-out ones, draw the comparison
+# make test         install, run the tests
+# make check        install, run all checks that .ci/run runs
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT := runs/quickstart
+
+.PHONY: quickstart test check
+
+quickstart: $(VENV)/.installed
+	rm -rf $(OUT)
+	$(BIN)/python train.py --config quickstart.yaml --output $(OUT)/learned
+	$(BIN)/python train.py --config quickstart.yaml --config method/uniform.yaml --output $(OUT)/uniform
+	$(BIN)/deformsample compare $(OUT)/learned/checkpoints/last.ckpt $(OUT)/uniform/checkpoints/last.ckpt \
+		--config quickstart.yaml --output $(OUT)/comparison.png
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet -e .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet -e '.[test]'
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet -e '.[dev]'
+	touch $@
+
+# The wheel, installed alone, must find its configs.
+.PHONY: wheel-check
+wheel-check: $(VENV)/.installed-dev
+	rm -rf build/wheel-check
+	$(BIN)/python -m build --wheel --outdir build/wheel-check .
+	$(BIN)/pip install --quiet --no-deps --target build/wheel-check/site build/wheel-check/*.whl
+	cd build/wheel-check && PYTHONPATH=site $(abspath $(BIN))/python -m deformsample fit \
+		--config quickstart.yaml --print_config > printed.yaml
+	test -f build/wheel-check/site/deformsample/configs/method/uniform.yaml
+	grep -q BlueMarble build/wheel-check/printed.yaml
+	rm -rf build/wheel-check

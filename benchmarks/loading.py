@@ -1,0 +1,94 @@
+"""Does reading keep up with training? ``python benchmarks/loading.py --config hrf.yaml ...``.
+
+Takes the options of ``train.py fit``. Times in one run: the loader alone, the training step alone
+(on a batch in memory), and both together. "Waiting" is the share of the joint time that the step
+does not account for.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from statistics import median
+
+import torch
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from torch import Tensor
+
+from deformsample.cli.train import DEFAULTS, link, resolve_configs
+from deformsample.data import SegmentationData
+from deformsample.data.module import Batch
+from deformsample.shipped import configs_folder
+from deformsample.task import SegmentationTask
+
+STEPS = 12
+WARM_UP = 3
+
+
+class Parts(LightningCLI):
+    """Task and data of a config, without a run."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """As in training."""
+        link(parser)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print images per second of the loader, of the step, and of both."""
+    resolved, _ = resolve_configs(arguments)
+    defaults = [str(configs_folder() / file) for file in DEFAULTS]
+    parts = Parts(
+        SegmentationTask,
+        SegmentationData,
+        args=resolved,
+        run=False,
+        save_config_callback=None,
+        auto_configure_optimizers=False,
+        parser_kwargs={"default_config_files": defaults},
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    task, data = parts.model.to(device).train(), parts.datamodule
+    data.setup("fit")
+    optimizer = torch.optim.AdamW(task.parameters(), lr=1e-4)
+
+    def step(batch: Batch) -> None:
+        image, labels = (batch[key].to(device, non_blocking=True) for key in ("image", "labels"))
+        loss: Tensor = torch.stack(list(task.loss(task(image), labels).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    batches = list(islice(endless(data), 2))
+    alone = median(seconds(lambda: step(batches[0])) for _ in range(STEPS))
+    stream = endless(data)
+    loading = median(seconds(lambda: next(stream)) for _ in range(STEPS + WARM_UP))
+    joint_times = [seconds(lambda: step(next(stream))) for _ in range(STEPS + WARM_UP)][WARM_UP:]
+    joint = sum(joint_times) / len(joint_times)
+    size = data.batch_size
+    print(f"device {device}, {torch.get_num_threads()} threads, {data.num_workers} workers")
+    print(f"loader alone   {size / loading:8.2f} images/s")
+    print(f"step alone     {size / alone:8.2f} images/s")
+    print(f"both           {size / joint:8.2f} images/s")
+    print(f"waiting        {max(0.0, 1 - alone / joint):8.1%} of the joint time")
+
+
+def endless(data: SegmentationData) -> Iterator[Batch]:
+    """Training batches, epoch after epoch."""
+    loader = data.train_dataloader()
+    while True:
+        yield from loader
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Duration of a call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
