@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor
 
 from deformsample.data import Batch, SegmentationData
 from deformsample.data.images import write_image
-from deformsample.geometry import unwarp_labels
-from deformsample.plotting import SampledPicture, comparison_figure
+from deformsample.plotting import comparison_figure, picture_of
 from deformsample.task import SegmentationTask
 
 
@@ -42,7 +39,7 @@ class PictureLogger(pl.Callback):
         if batch_idx or not due or board is None or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, SegmentationTask)
-        picture = segmented_picture(pl_module, batch["image"][:1], title="validation")
+        picture = picture_of(pl_module.segmenter, batch["image"][:1], title="validation")
         figure = comparison_figure(
             batch["image"][0], batch["labels"][0], [picture], pl_module.classes
         )
@@ -87,14 +84,3 @@ class PredictionWriter(pl.Callback):
         """Say where they are."""
         if trainer.is_global_zero:
             print(f"predictions: {self._target}")  # noqa: T201 - what the user asked for
-
-
-@torch.no_grad()
-def segmented_picture(task: SegmentationTask, image: Tensor, title: str) -> SampledPicture:
-    """What a figure shows of one image (1, 3, H, W)."""
-    prediction = task(image)
-    height, width = image.shape[2:]
-    labels = unwarp_labels(prediction.logits.float(), prediction.grid, (height, width))
-    return SampledPicture(
-        title, prediction.grid[0], prediction.density[0, 0], prediction.image[0], labels[0]
-    )

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from deformsample.data.images import read_image
 from deformsample.data.labels import Colour
 from deformsample.errors import ArgumentError, CheckpointError
-from deformsample.geometry import Size, unwarp, unwarp_labels
-from deformsample.plotting import SampledPicture
+from deformsample.geometry import Size, unwarp
+from deformsample.plotting import SampledPicture, picture_of
 from deformsample.segmenters import Downsampled, SampledSegmenter
 
 ImageLike: TypeAlias = "str | Path | npt.NDArray[Any] | Tensor"
@@ -63,17 +63,9 @@ class Model(nn.Module):
         """Bring values (b, c, h, w) at the samples of a grid back to a full size (H, W)."""
         return unwarp(values, grid, size)
 
-    @torch.inference_mode()
     def picture(self, image: ImageLike, title: str) -> SampledPicture:
         """All that :func:`deformsample.plotting.comparison_figure` draws of one image."""
-        batch = self._batch(image)
-        prediction = self.segmenter(batch)
-        labels = unwarp_labels(
-            prediction.logits.float(), prediction.grid, (batch.shape[2], batch.shape[3])
-        )
-        return SampledPicture(
-            title, prediction.grid[0], prediction.density[0, 0], prediction.image[0], labels[0]
-        )
+        return picture_of(self.segmenter, self._batch(image), title)
 
     def _batch(self, image: ImageLike) -> Tensor:
         return as_batch(image).to(self.segmenter.mean.device)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from deformsample.data.labels import Colour, colours_from_ids, palette
 from deformsample.geometry import Size, to_pixels
+from deformsample.segmenters import Prediction, SampledSegmenter
 
 _MOST_DOTS = 45  # a side; more would merge into a surface
 _PANEL = 3.4  # inches a side of a panel's longer side
@@ -35,6 +37,20 @@ class SampledPicture:
 
     labels: Tensor
     """(H, W) uint8, full resolution."""
+
+
+@torch.no_grad()
+def picture_of(segmenter: SampledSegmenter, image: Tensor, title: str) -> SampledPicture:
+    """Sample and segment one image (1, 3, H, W), for a figure."""
+    height, width = image.shape[2:]
+    prediction: Prediction = segmenter(image)
+    return SampledPicture(
+        title,
+        prediction.grid[0],
+        prediction.density[0, 0],
+        prediction.image[0],
+        prediction.labels((height, width))[0],
+    )
 
 
 def comparison_figure(

@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from deformsample.data import Batch
 from deformsample.data.labels import Colour
 from deformsample.errors import ArgumentError
-from deformsample.geometry import unwarp_labels, warp_labels
+from deformsample.geometry import warp_labels
 from deformsample.losses import IGNORE_INDEX
 from deformsample.metrics import iou_report, mean_iou
 from deformsample.segmenters import Prediction, SampledSegmenter
@@ -123,11 +123,10 @@ class SegmentationTask(pl.LightningModule):
         prediction = self(image)
         loss = torch.stack(list(self.loss(prediction, labels).values())).sum()
         self.mean_loss.update(loss, weight=len(image))
-        logits = prediction.logits.float()
-        self.warped.update(logits.argmax(dim=1), warp_labels(labels, prediction.grid).long())
+        small_labels = warp_labels(labels, prediction.grid)
+        self.warped.update(prediction.logits.argmax(dim=1), small_labels.long())
         height, width = labels.shape[1:]
-        full = unwarp_labels(logits, prediction.grid, (height, width))
-        self.full.update(full.long(), labels.long())
+        self.full.update(prediction.labels((height, width)).long(), labels.long())
 
     def _report(self, stage: str) -> None:
         # Summed over processes, so that all of them log the same.

@@ -10,9 +10,22 @@ import pytest
 import torch
 from PIL import Image
 
+from deformsample.cli.train import main as train
 from deformsample.data.images import Pixels
 
 torch.set_num_threads(2)
+
+SMALL = [
+    "--model.segmenter.network.name=hrnet_w18_small",
+    "--model.segmenter.network.stem_stride=4",
+    "--model.segmenter.sampled_size=[16,24]",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--data.num_workers=0",
+    "--data.batch_size=2",
+]
+SHORT = ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]
+"""Options that make any config a run of seconds."""
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +128,21 @@ def write_cityscapes(root: Path) -> Path:
             save(root / "leftImg8bit" / split / "ulm" / f"{name}_leftImg8bit.png", image)
             save(root / "gtFine" / split / "ulm" / f"{name}_gtFine_labelIds.png", label_ids[ids])
     return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for n in range(6):
+        image, ids = scene(n, 64, 96, classes=2)
+        save(root / "images" / f"{n}.png", image)
+        save(root / "labels" / f"{n}.png", ids)
+    output = tmp_path_factory.mktemp("run")
+    arguments = ["--config", "folder.yaml", f"--data.root={root}", f"--output={output}"]
+    assert train([*arguments, *SMALL, *SHORT]) == 0
+    return output / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture
+def image() -> Pixels:
+    return scene(5, 70, 110, classes=2)[0]

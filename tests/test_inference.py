@@ -12,31 +12,11 @@ from PIL import Image
 
 import deformsample
 from deformsample.cli.main import main
-from deformsample.cli.train import main as train
 from deformsample.data.images import Pixels
 from deformsample.errors import ArgumentError, CheckpointError, DataError
 from tests.conftest import save, scene
-from tests.test_train import SHORT, SMALL
 
 CLASSES = ["background", "object"]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    for n in range(6):
-        image, ids = scene(n, 64, 96, classes=2)
-        save(root / "images" / f"{n}.png", image)
-        save(root / "labels" / f"{n}.png", ids)
-    output = tmp_path_factory.mktemp("run")
-    arguments = ["--config", "folder.yaml", f"--data.root={root}", f"--output={output}"]
-    assert train([*arguments, *SMALL, *SHORT]) == 0
-    return output / "checkpoints" / "last.ckpt"
-
-
-@pytest.fixture
-def image() -> Pixels:
-    return scene(5, 70, 110, classes=2)[0]
 
 
 def test_a_checkpoint_needs_no_config(checkpoint: Path, image: Pixels) -> None:

@@ -15,18 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import deformsample
 from deformsample.cli.train import find_config, main, resolve_configs
 from deformsample.errors import ArgumentError
-from tests.conftest import save, scene
+from tests.conftest import SHORT, SMALL, save, scene
 
-SMALL = [
-    "--model.segmenter.network.name=hrnet_w18_small",
-    "--model.segmenter.network.stem_stride=4",
-    "--model.segmenter.sampled_size=[16,24]",
-    "--trainer.accelerator=cpu",
-    "--trainer.enable_progress_bar=false",
-    "--data.num_workers=0",
-    "--data.batch_size=2",
-]
-SHORT = ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]
 TREES = {
     "cityscapes.yaml": "cityscapes_tree",
     "deepglobe.yaml": "deepglobe_tree",

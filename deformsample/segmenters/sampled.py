@@ -51,6 +51,10 @@ class Prediction(NamedTuple):
     image: Tensor
     """The small image (b, 3, h, w) in [0, 1]."""
 
+    def labels(self, size: Size) -> Tensor:
+        """The class of every pixel of the full image, (b, *size) uint8."""
+        return unwarp_labels(self.logits.float(), self.grid, size)
+
 
 class SampledSegmenter(nn.Module):
     """Sample an image through a grid, segment the small image, and put the labels back.
@@ -101,7 +105,7 @@ class SampledSegmenter(nn.Module):
             image: (b, 3, H, W), uint8, or float in [0, 1].
 
         Returns:
-            ``Prediction``; :meth:`labels` brings it to the image's own size.
+            ``Prediction``; its ``labels`` method brings it to the image's own size.
         """
         small, grid, density = self.downsample(image)
         logits = self.network(self._normalised(small))
@@ -126,8 +130,8 @@ class SampledSegmenter(nn.Module):
     def segment(self, image: Tensor) -> Tensor:
         """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8."""
         height, width = image.shape[2:]
-        prediction = self(image)
-        return unwarp_labels(prediction.logits.float(), prediction.grid, (height, width))
+        prediction: Prediction = self(image)
+        return prediction.labels((height, width))
 
     def _normalised(self, image: Tensor) -> Tensor:
         return (image - self.mean) / self.std
