@@ -51,7 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="deformsample",
         description="Learned, content-aware downsampling for images too large to segment whole.",
-        epilog="fit, validate, test and predict are those of train.py: see `deformsample fit -h`.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -63,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     segment.set_defaults(run=lambda options: _each_image(options, _segment))
 
     compare = commands.add_parser("compare", help="draw how checkpoints sample and segment")
-    compare.add_argument("checkpoints", nargs="+", metavar="CKPT")
+    compare.add_argument("checkpoints", nargs="+", metavar="CKPT", help="one row each")
     source = compare.add_mutually_exclusive_group(required=True)
     source.add_argument("--image", metavar="FILE", help="an image without truth")
     source.add_argument("--config", help="config with a data set, to take image and truth from")
@@ -73,8 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--output", required=True, metavar="PNG", type=Path)
     _common(compare)
     compare.set_defaults(run=_compare)
-    for name in SUBCOMMANDS:
-        commands.add_parser(name, add_help=False)
+    for name, purpose in SUBCOMMANDS.items():
+        # main() passes these on before parsing; here they are only listed.
+        commands.add_parser(name, add_help=False, help=purpose)
     return parser
 
 
@@ -82,9 +82,11 @@ def _image_command(commands: Any, name: str, result: str) -> argparse.ArgumentPa
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=f"write for each image: {result}"
     )
-    command.add_argument("checkpoint", metavar="CKPT")
-    command.add_argument("images", nargs="+", metavar="IMAGE", type=Path)
-    command.add_argument("--output", required=True, metavar="DIR", type=Path)
+    command.add_argument("checkpoint", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
+    command.add_argument("images", nargs="+", metavar="IMAGE", type=Path, help="RGB image file")
+    command.add_argument(
+        "--output", required=True, metavar="DIR", type=Path, help="folder to write to"
+    )
     _common(command)
     return command
 

@@ -20,7 +20,12 @@ from deformsample.errors import ArgumentError
 from deformsample.shipped import configs_folder
 from deformsample.task import SegmentationTask
 
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
+SUBCOMMANDS = {
+    "fit": "train (python train.py)",
+    "validate": "measure a checkpoint on the validation split",
+    "test": "measure a checkpoint on the test split",
+    "predict": "write label maps of a split as the data set's own files are written",
+}
 DEFAULTS = ("trainer.yaml", "method/learned.yaml")
 """Read before all others: every run starts from these."""
 
