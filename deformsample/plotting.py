@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
@@ -120,8 +121,7 @@ def draw_density(axes: Axes, density: Tensor, size: Size, densest: float) -> Non
     drawn = axes.imshow(
         relative,
         cmap="viridis",
-        vmin=0,
-        vmax=densest,
+        norm=PowerNorm(0.5, vmin=0, vmax=densest),  # a single peak must not hide the rest
         extent=(0, width, height, 0),
         aspect="equal",
     )
