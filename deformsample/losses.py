@@ -62,7 +62,7 @@ class EdgeDivergence(DensityTerm):
 
 
 class EdgeSquaredError(DensityTerm):
-    """Mean squared error of the min-max normalised maps (Jin et al. 2022, eq. 6; weight 100)."""
+    """Mean squared error of the min-max normalised maps (Jin et al. 2022, with weight 100)."""
 
     def __init__(self, weight: float = 100.0, blur: float = 1.0, floor: float = 0.1) -> None:
         super().__init__(weight, blur, floor)

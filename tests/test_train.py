@@ -230,8 +230,11 @@ def test_a_missing_config_lists_the_shipped_ones(
 def test_a_missing_root_is_one_line_before_training(
     capsys: pytest.CaptureFixture[str], in_tmp: Path
 ) -> None:
-    code, text = failure(capsys, "--config", "folder.yaml", "--data.root=nowhere", *SMALL)
+    code, text = failure(
+        capsys, "--config", "folder.yaml", "--data.root=nowhere", "--output=run", *SMALL
+    )
     assert code == 1
+    assert not (in_tmp / "run").exists()
     assert "nowhere/images" in text
     assert "--data.root PATH" in text
 

@@ -86,6 +86,8 @@ class TrainCli(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that logs to TensorBoard and CSV in the folder of the run."""
+        # Files that are missing shall be told of before anything is written.
+        self.datamodule.setup(self.subcommand)
         self.model.architecture = architecture(
             self.config[self.subcommand].model.segmenter.as_dict(), self.datamodule.num_classes
         )
@@ -133,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> None:
-    if not set(given) & {*SUBCOMMANDS, "-h", "--help"}:
+    if not given or given[0] not in {*SUBCOMMANDS, "-h", "--help"}:
         given = ["fit", *given]
     arguments, names = resolve_configs(given)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)

@@ -86,10 +86,10 @@ class BlueMarble(SegmentationDataset):
 
     @cached_property
     def _labels(self) -> Pixels:
-        height, width = self._image.shape[0] + _ROWS.start, self._image.shape[1]
-        mask = _read_mask(self._mask)
-        labels = _majority(mask, (width // 2, width))[:height][_ROWS]
-        return _without_small_lakes(labels)
+        height, width = self._image.shape[:2]
+        scale = _MASK_SIZE[1] / width  # 3.2, with which the first and last row are whole numbers
+        rows = slice(round(_ROWS.start * scale), round(_ROWS.stop * scale))
+        return _without_small_lakes(_majority(_read_mask(self._mask)[rows], (height, width)))
 
 
 def _package_folder() -> Path:
@@ -116,7 +116,7 @@ def _read_mask(path: Path) -> Pixels:
 def _majority(mask: Pixels, size: tuple[int, int]) -> Pixels:
     """The class with the largest share of each pixel of an image of ``size`` (h, w)."""
     shares = [
-        cv2.resize((mask == number) * np.float32(1), size[::-1], interpolation=cv2.INTER_AREA)
+        cv2.resize((mask == number).astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
         for number in range(_LAKE + 1)
     ]
     majority: Pixels = np.argmax(shares, axis=0).astype(np.uint8)

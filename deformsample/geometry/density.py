@@ -17,7 +17,7 @@ from deformsample.geometry.warp import image_pyramid, warp_pyramid
 
 
 def softmax_density(scores: Tensor) -> Tensor:
-    """Scores (b, 1, h, w) of any range to a density map (Jin et al. 2022, section 3)."""
+    """Scores (b, 1, h, w) of any range to a density map (Jin et al. 2022)."""
     return scores.flatten(1).softmax(dim=1).view_as(scores)
 
 

@@ -1,6 +1,6 @@
 """From a density map to a sampling grid, and the geometry of a grid.
 
-The sampling grid of Recasens et al. 2018 (eq. 2, 3) and Jin et al. 2022 (eq. 4) puts sample x at
+The sampling grid of Recasens et al. 2018 and Jin et al. 2022 puts sample x at
 
     u(x) = sum_x' d(x') k(x, x') x' / sum_x' d(x') k(x, x').
 

@@ -112,9 +112,11 @@ def _check_axis(values: Tensor, name: str) -> None:
             f"Expected `{name}` of shape (n,) with n > 0, but got {tuple(values.shape)}."
         )
     low, high = float(values[0]), float(values[-1])
-    if not (low >= -1 - _BORDER_TOLERANCE and high <= 1 + _BORDER_TOLERANCE):
+    inside = low >= -1 - _BORDER_TOLERANCE and high <= 1 + _BORDER_TOLERANCE
+    if not inside or bool((values[1:] < values[:-1]).any()):
         raise ArgumentError(
-            f"Expected `{name}` to ascend within [-1, 1], but they run from {low} to {high}."
+            f"Expected `{name}` to ascend within [-1, 1], but they run from {low} to {high}"
+            f"{'.' if not inside else ', and not in order.'}"
         )
 
 

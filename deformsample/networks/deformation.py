@@ -12,7 +12,7 @@ from deformsample.errors import ArgumentError
 class DeformationNet(nn.Module):
     """Three 3 x 3 convolutions and a 1 x 1 convolution, at the thumbnail's own resolution.
 
-    Widths of (192, 192, 24) are the module of Jin et al. 2022, appendix A, with 379,273
+    Widths of (192, 192, 24) are the module of Jin et al. 2022, with 379,273
     parameters; the default is a small one that costs next to nothing beside a segmentation network.
 
     Args:

@@ -139,5 +139,7 @@ def test_points_outside_the_image_are_refused() -> None:
     grid = identity_grid((4, 4), torch.zeros(1))
     with pytest.raises(ArgumentError, match="`columns` to ascend within"):
         inverse_coordinates(grid, torch.zeros(1), torch.tensor([0.0, 1.5]))
+    with pytest.raises(ArgumentError, match=r"`rows` to ascend .* not in order"):
+        inverse_coordinates(grid, torch.tensor([0.0, 0.5, 0.2]), torch.zeros(1))
     with pytest.raises(ArgumentError, match="`rows` of shape"):
         inverse_coordinates(grid, torch.zeros(0), torch.zeros(1))
