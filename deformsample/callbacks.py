@@ -18,11 +18,12 @@ class PictureLogger(pl.Callback):
     """Draws the first validation image as sampled and segmented, for TensorBoard.
 
     Args:
-        every_n_epochs: how often, in training epochs.
+        every_n_epochs: how many training epochs must lie between two pictures.
     """
 
     def __init__(self, every_n_epochs: int = 10) -> None:
         self.every_n_epochs = every_n_epochs
+        self._next_epoch = 0
 
     def on_validation_batch_end(
         self,
@@ -34,11 +35,12 @@ class PictureLogger(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw, where it is due."""
-        due = trainer.current_epoch % self.every_n_epochs == 0 and not trainer.sanity_checking
+        due = trainer.current_epoch >= self._next_epoch and not trainer.sanity_checking
         board = next((x for x in trainer.loggers if isinstance(x, TensorBoardLogger)), None)
         if batch_idx or not due or board is None or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, SegmentationTask)
+        self._next_epoch = trainer.current_epoch + self.every_n_epochs
         picture = picture_of(pl_module.segmenter, batch["image"][:1], title="validation")
         figure = comparison_figure(
             batch["image"][0], batch["labels"][0], [picture], pl_module.classes

@@ -86,13 +86,10 @@ def load(checkpoint: str | Path, device: str | torch.device = "cpu") -> Model:
             file is executed.
     """
     path = Path(checkpoint).expanduser()
-    content = _read(path)
-    description = content.get("deformsample")
-    if not isinstance(description, dict) or description.get("segmenter") is None:
-        raise CheckpointError(
-            f"Expected a checkpoint that this package's training wrote, but {path} has no "
-            "description of a segmenter."
-        )
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ArgumentError(f"Expected a device of this machine, but {device!r} is not available.")
+    content = read_checkpoint(path)
+    description = content["deformsample"]
     segmenter = build_segmenter(description["segmenter"], path)
     prefix = "segmenter."
     weights = {
@@ -153,7 +150,12 @@ def as_batch(image: ImageLike) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint of this package, without executing code that it may hold.
+
+    Raises:
+        CheckpointError: as :func:`load`.
+    """
     if not path.is_file():
         raise CheckpointError(f"Expected a checkpoint at {path}, but there is no such file.")
     try:
@@ -168,5 +170,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"Expected a checkpoint that this package's training wrote, but {path} holds something "
             "else."
+        )
+    description = content.get("deformsample")
+    if not isinstance(description, dict) or description.get("segmenter") is None:
+        raise CheckpointError(
+            f"Expected a checkpoint that this package's training wrote, but {path} has no "
+            "description of a segmenter."
         )
     return content

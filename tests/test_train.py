@@ -68,7 +68,8 @@ def test_quickstart_config_trains_on_its_own_data(in_tmp: Path) -> None:
 
 
 def test_logs_hold_losses_metrics_and_pictures(hrf_tree: Path, in_tmp: Path) -> None:
-    fit("hrf.yaml", hrf_tree, in_tmp / "run", "--trainer.log_every_n_steps=1")
+    more = ["--trainer.log_every_n_steps=1", "--trainer.max_epochs=2"]
+    fit("hrf.yaml", hrf_tree, in_tmp / "run", *more, "--trainer.check_val_every_n_epoch=2")
     names = {name for row in metrics(in_tmp / "run") for name in row}
     assert names >= {
         "train/loss",
@@ -266,6 +267,19 @@ def test_a_used_output_folder_is_refused(
     assert code == 1
     assert "new or empty folder" in text
     assert (in_tmp / "run" / "metrics.csv").read_text() == "precious"
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_line(
+    capsys: pytest.CaptureFixture[str], folder_tree: Path, checkpoint: Path, in_tmp: Path
+) -> None:
+    common = ["validate", "--config", "folder.yaml", f"--data.root={folder_tree}", *SMALL]
+    code, text = failure(capsys, *common, "--ckpt_path=no.ckpt")
+    assert code == 1
+    assert "no.ckpt, but there is no such file" in text
+    other = ["--config", "method/learned_paper.yaml", f"--ckpt_path={checkpoint}"]
+    code, text = failure(capsys, *common, *other)
+    assert code == 1
+    assert "give the config.yaml of its run" in text
 
 
 def test_debug_shows_the_traceback(in_tmp: Path) -> None:

@@ -16,7 +16,8 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from deformsample.cli.errors import reported
 from deformsample.data import SegmentationData
-from deformsample.errors import ArgumentError
+from deformsample.errors import ArgumentError, CheckpointError
+from deformsample.inference import read_checkpoint
 from deformsample.shipped import configs_folder
 from deformsample.task import SegmentationTask
 
@@ -28,6 +29,9 @@ SUBCOMMANDS = {
 }
 DEFAULTS = ("trainer.yaml", "method/learned.yaml")
 """Read before all others: every run starts from these."""
+
+_LIGHTNINGS_OWN = ("best", "last", "hpc", "registry")
+"""Values of --ckpt_path that name no file."""
 
 _NOISE = (
     "LightningCLI's args parameter",  # they are given as arguments on purpose
@@ -91,6 +95,9 @@ class TrainCli(LightningCLI):
         self.model.architecture = architecture(
             self.config[self.subcommand].model.segmenter.as_dict(), self.datamodule.num_classes
         )
+        checkpoint = self.config[self.subcommand].ckpt_path
+        if checkpoint is not None and checkpoint not in _LIGHTNINGS_OWN:
+            check_fits(Path(checkpoint).expanduser(), self.model)
         output = self.config[self.subcommand].output
         folder = _new_folder(Path("runs") / self.run_name) if output is None else _empty(output)
         if self.config_init[self.subcommand].trainer.logger is None:
@@ -99,6 +106,22 @@ class TrainCli(LightningCLI):
                 for logger in (TensorBoardLogger, CSVLogger)
             ]
         return super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+
+
+def check_fits(checkpoint: Path, task: SegmentationTask) -> None:
+    """Make sure that a checkpoint can be loaded into a task.
+
+    Raises:
+        CheckpointError: it is none of this package, or of a model with other weights.
+    """
+    theirs = {key: value.shape for key, value in read_checkpoint(checkpoint)["state_dict"].items()}
+    ours = {key: value.shape for key, value in task.state_dict().items()}
+    different = sorted(k for k in theirs.keys() | ours.keys() if theirs.get(k) != ours.get(k))
+    if different:
+        raise CheckpointError(
+            f"Expected a checkpoint of the configured model, but {checkpoint} differs in "
+            f"{len(different)} weights ({different[0]}, ...): give the config.yaml of its run."
+        )
 
 
 def link(parser: LightningArgumentParser) -> None:
