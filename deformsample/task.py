@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -74,7 +75,7 @@ class SegmentationTask(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """One step of joint training."""
-        terms = self.loss(self(batch["image"]), batch["labels"])
+        terms = self.loss(self(batch["image"]), batch["labels"], self._progress())
         loss: Tensor = torch.stack(list(terms.values())).sum()
         size = len(batch["image"])
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=size)
@@ -118,10 +119,16 @@ class SegmentationTask(pl.LightningModule):
             "classes": {name: list(colour) for name, colour in self.classes.items()},
         }
 
+    def _progress(self) -> float:
+        """How far training is, from 0 to 1; 1 outside of training."""
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            return 1.0
+        return min(1.0, self.global_step / self.trainer.estimated_stepping_batches)
+
     def _measure(self, batch: Batch, stage: str) -> None:
         image, labels = batch["image"], batch["labels"]
         prediction = self(image)
-        loss = torch.stack(list(self.loss(prediction, labels).values())).sum()
+        loss = torch.stack(list(self.loss(prediction, labels, self._progress()).values())).sum()
         self.mean_loss.update(loss, weight=len(image))
         small_labels = warp_labels(labels, prediction.grid)
         self.warped.update(prediction.logits.argmax(dim=1), small_labels.long())

@@ -56,13 +56,13 @@ def test_area_weights_make_the_mean_one_over_the_image() -> None:
                 log_p = prediction.logits[n, :, i, j].log_softmax(dim=0)[small[n, i, j]]
                 total -= float(log_p * areas[n, i, j])
                 weight += float(areas[n, i, j])
-    loss = WarpedLoss(area_weighted=True)(prediction, labels)["segmentation"]
+    loss = WarpedLoss(area_weighted=True)(prediction, labels, 0.0)["segmentation"]
     assert float(loss) == pytest.approx(total / weight, rel=1e-5)
 
 
 def test_no_gradient_flows_through_areas_and_labels() -> None:
     prediction, labels, scores = example(requires_grad=True)
-    loss = WarpedLoss(area_weighted=True)(prediction, labels)["segmentation"]
+    loss = WarpedLoss(area_weighted=True)(prediction, labels, 0.0)["segmentation"]
     assert not loss.requires_grad
     assert scores.grad is None
 
@@ -117,4 +117,6 @@ def test_loss_on_the_identity_reads_the_labels_at_the_samples() -> None:
     grid = identity_grid((5, 12), torch.zeros(1))
     logits = F.one_hot(labels.long(), 3).movedim(-1, 1).float() * 50
     prediction = Prediction(logits, grid, torch.ones(1, 1, 5, 12) / 60, torch.zeros(1, 3, 5, 12))
-    assert float(WarpedLoss()(prediction, labels)["segmentation"]) == pytest.approx(0, abs=1e-6)
+    assert float(WarpedLoss()(prediction, labels, 0.0)["segmentation"]) == pytest.approx(
+        0, abs=1e-6
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -32,6 +32,13 @@ class SegmentationDataset(ABC):
 
     classes: Mapping[str, Colour]
     """Name and colour of every class, in the order of the ids."""
+
+    @property
+    def settings(self) -> str:
+        """All that decoding depends on beside the file: the class and its plain attributes."""
+        plain = (str, int, float, Path, Mapping, Sequence, type(None))
+        own = {name: value for name, value in vars(self).items() if isinstance(value, plain)}
+        return f"{type(self).__name__} {own}"
 
     @abstractmethod
     def samples(self, split: Split) -> list[Sample]:

@@ -38,7 +38,7 @@ def label_boundaries(labels: Tensor, ignore_index: int) -> Tensor:
         ignore_index: the id of pixels without a class.
 
     Returns:
-        (b, 1, h, w) float32, 1 on boundaries and 0 elsewhere.
+        (b, 1, h, w) uint8, 1 on boundaries and 0 elsewhere.
     """
     _check_labels(labels)
     valid = labels != ignore_index
@@ -49,7 +49,7 @@ def label_boundaries(labels: Tensor, ignore_index: int) -> Tensor:
     edge[:, :-1] |= down
     edge[:, :, 1:] |= right
     edge[:, :, :-1] |= right
-    return edge.unsqueeze(1).float()
+    return edge.unsqueeze(1).to(torch.uint8)
 
 
 def boundary_density(
@@ -73,11 +73,11 @@ def boundary_density(
     if not 0 < floor <= 1:
         raise ArgumentError(f"Expected `floor` in (0, 1], but got {floor}.")
     edges = label_boundaries(labels, ignore_index)
-    cells = warp_pyramid(image_pyramid(edges), identity_grid(size, edges), level_bias=0.0)
+    uniform = uniform_density(size, edges.new_zeros(len(edges), dtype=torch.float32))
+    cells = warp_pyramid(image_pyramid(edges), identity_grid(size, uniform), level_bias=0.0)
     rows, columns = (reflected_gaussian(n, n, blur, like=cells).weights for n in size)
     blurred = rows @ cells @ columns.T
     total = blurred.sum(dim=(2, 3), keepdim=True)
-    uniform = uniform_density(size, blurred)
     edge_density = torch.where(total > 0, blurred / total.clamp_min(1e-12), uniform)
     return (1 - floor) * edge_density + floor * uniform
 

@@ -2,5 +2,6 @@
 
 from deformsample.networks.deformation import DeformationNet
 from deformsample.networks.hrnet import HRNet
+from deformsample.networks.unet import UNet
 
-__all__ = ["DeformationNet", "HRNet"]
+__all__ = ["DeformationNet", "HRNet", "UNet"]

@@ -68,6 +68,8 @@ class SampledSegmenter(nn.Module):
         level_bias: how many levels of the image pyramid sharper than the local stretch asks for; 0
             averages over each sample's whole area. ``None`` samples the image itself, bilinearly,
             without antialiasing.
+        sample_gradient: let the loss move the samples by the differences of the image around them;
+            without it, the grid learns only from what the loss says of the grid itself.
     """
 
     mean: Tensor
@@ -80,6 +82,7 @@ class SampledSegmenter(nn.Module):
         sampled_size: tuple[int, int] | int = (64, 128),
         thumbnail_scale: float = 1.0,
         level_bias: float | None = 1.0,
+        sample_gradient: bool = True,  # noqa: FBT001, FBT002 - always given by name, from a config
     ) -> None:
         super().__init__()
         smallest = sampled_size if isinstance(sampled_size, int) else min(sampled_size)
@@ -95,6 +98,7 @@ class SampledSegmenter(nn.Module):
         self.sampled_size = sampled_size
         self.thumbnail_scale = thumbnail_scale
         self.level_bias = level_bias
+        self.sample_gradient = sample_gradient
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -113,18 +117,21 @@ class SampledSegmenter(nn.Module):
 
     def downsample(self, image: Tensor) -> Downsampled:
         """Sample an image (b, 3, H, W), uint8, or float in [0, 1]."""
-        image = _as_float(image)
+        white = _white(image)  # dividing the few samples is cheaper than dividing the whole image
         height, width = image.shape[2:]
         size = sampled_size((height, width), self.sampled_size)
-        thumbnail_size = _scaled(size, self.thumbnail_scale)
+        uniform = identity_grid(
+            _scaled(size, self.thumbnail_scale), self.mean.expand(len(image), -1, -1, -1)
+        )
         if self.level_bias is None:
-            thumbnail = warp(image, identity_grid(thumbnail_size, image))
+            density, grid = self.sampler(self._normalised(warp(image, uniform) / white), size)
+            small = warp(image, self._for_samples(grid))
+        else:
+            pyramid = image_pyramid(image)
+            thumbnail = warp_pyramid(pyramid, uniform, level_bias=0.0) / white
             density, grid = self.sampler(self._normalised(thumbnail), size)
-            return Downsampled(warp(image, grid), grid, density)
-        pyramid = image_pyramid(image)
-        thumbnail = warp_pyramid(pyramid, identity_grid(thumbnail_size, image), level_bias=0.0)
-        density, grid = self.sampler(self._normalised(thumbnail), size)
-        return Downsampled(warp_pyramid(pyramid, grid, self.level_bias), grid, density)
+            small = warp_pyramid(pyramid, self._for_samples(grid), self.level_bias)
+        return Downsampled(small / white, grid, density)
 
     @torch.no_grad()
     def segment(self, image: Tensor) -> Tensor:
@@ -132,6 +139,9 @@ class SampledSegmenter(nn.Module):
         height, width = image.shape[2:]
         prediction: Prediction = self(image)
         return prediction.labels((height, width))
+
+    def _for_samples(self, grid: Tensor) -> Tensor:
+        return grid if self.sample_gradient else grid.detach()
 
     def _normalised(self, image: Tensor) -> Tensor:
         return (image - self.mean) / self.std
@@ -158,13 +168,14 @@ def _scaled(size: Size, scale: float) -> Size:
     return max(2, round(size[0] * scale)), max(2, round(size[1] * scale))
 
 
-def _as_float(image: Tensor) -> Tensor:
+def _white(image: Tensor) -> float:
+    """The value of white in an image."""
     if image.ndim != 4 or image.shape[1] != 3:
         raise ArgumentError(
             f"Expected `image` of shape (b, 3, h, w), but got {tuple(image.shape)}."
         )
     if image.dtype == torch.uint8:
-        return image.float() / 255
+        return 255.0
     if image.is_floating_point():
-        return image
+        return 1.0
     raise ArgumentError(f"Expected `image` of uint8, or float in [0, 1], but got {image.dtype}.")

@@ -1,0 +1,45 @@
+"""Decoded images and labels on disk, read by memory mapping."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from deformsample.data.images import Pixels
+
+
+class DecodedCache:
+    """A folder of decoded arrays, which all workers and all runs of a machine can share.
+
+    An entry is known by its source files' paths, sizes and times of change, so that a file that
+    changes is decoded anew. Entries are written whole or not at all.
+
+    Args:
+        folder: where the arrays are; made where it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, purpose: str, source: Path, decode: Callable[[], Pixels]) -> Pixels:
+        """The array of a source file, memory-mapped and read-only.
+
+        Args:
+            purpose: what the array is; one source can have several.
+            source: the file that it is decoded from.
+            decode: makes the array where there is none yet.
+        """
+        state = source.stat()
+        key = f"{purpose}|{source.resolve()}|{state.st_size}|{state.st_mtime_ns}"
+        file = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+        if not file.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(f".{os.getpid()}.partial.npy")
+            np.save(partial, decode())
+            partial.replace(file)
+        array: Pixels = np.load(file, mmap_mode="r")
+        return array

@@ -1,0 +1,17 @@
+"""Losses of joint training, and the density terms that guide the sampler."""
+
+from deformsample.losses.density import DensityTerm, EdgeDivergence, EdgeSquaredError
+from deformsample.losses.full_resolution import FullResolutionLoss
+from deformsample.losses.pixelwise import IGNORE_INDEX, PixelLoss, cross_entropy
+from deformsample.losses.warped import WarpedLoss
+
+__all__ = [
+    "IGNORE_INDEX",
+    "DensityTerm",
+    "EdgeDivergence",
+    "EdgeSquaredError",
+    "FullResolutionLoss",
+    "PixelLoss",
+    "WarpedLoss",
+    "cross_entropy",
+]

@@ -1,0 +1,76 @@
+"""The loss that counts: of the prediction after it is put back into the full image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry import Size, interpolate_mesh, inverse_coordinates
+from deformsample.geometry.coordinates import axis
+from deformsample.losses.density import DensityTerm
+from deformsample.losses.pixelwise import PixelLoss
+from deformsample.segmenters import Prediction
+
+
+class FullResolutionLoss(nn.Module):
+    """Loss of the unwarped logits, at a lattice of the full image's pixels.
+
+    Every part of the image counts by its area, however densely it is sampled. The gradient reaches
+    the sampling grid as well, through the exact inverse of its mesh by implicit differentiation:
+    samples move to where their moving brings the unwarped prediction closer to the labels, which is
+    what a loss at the samples cannot tell. The lattice starts at a random pixel in every training
+    step, so that all pixels count alike.
+
+    Args:
+        class_weights: one weight per class, or ``None`` for equal ones.
+        lattice: points per sample and side, in the mean over the image.
+        grid_gradient: let the gradient pass to the sampling grid.
+        density: a term that pulls the density map towards a target, or ``None``.
+        extra: a second loss beside the cross-entropy, see :class:`PixelLoss`.
+        extra_weight: its factor.
+    """
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        lattice: float = 2.0,
+        grid_gradient: bool = True,  # noqa: FBT001, FBT002 - always given by name, from a config
+        density: DensityTerm | None = None,
+        extra: nn.Module | None = None,
+        extra_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not lattice > 0:
+            raise ArgumentError(f"Expected `lattice` above 0 points per sample, but got {lattice}.")
+        self.pixel_loss = PixelLoss(class_weights, extra, extra_weight)
+        self.lattice = lattice
+        self.grid_gradient = grid_gradient
+        self.density = density
+
+    def forward(self, prediction: Prediction, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        """All terms of the loss, by name; arguments and result as of :class:`WarpedLoss`."""
+        grid = prediction.grid if self.grid_gradient else prediction.grid.detach()
+        height, width = labels.shape[1:]
+        step = lattice_step((height, width), (grid.shape[1], grid.shape[2]), self.lattice)
+        y, x = self._start(min(step, height)), self._start(min(step, width))
+        coordinates = inverse_coordinates(
+            grid, axis(height, grid)[y::step], axis(width, grid)[x::step]
+        )
+        logits = interpolate_mesh(prediction.logits.float(), coordinates)
+        terms = {"segmentation": self.pixel_loss(logits, labels[:, y::step, x::step])}
+        if self.density is not None:
+            terms["density"] = self.density(prediction.density, labels, progress)
+        return terms
+
+    def _start(self, step: int) -> int:
+        return int(torch.randint(step, ())) if self.training else step // 2
+
+
+def lattice_step(image_size: Size, grid_size: Size, lattice: float) -> int:
+    """Pixels from one lattice point to the next, for ``lattice`` points per sample and side."""
+    pixels_per_sample = math.prod(image_size) / math.prod(grid_size)
+    return max(1, round(math.sqrt(pixels_per_sample) / lattice))

@@ -1,0 +1,80 @@
+"""Losses between logits and labels of one size, wherever these come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deformsample.errors import ArgumentError
+
+IGNORE_INDEX = 255
+"""The label of pixels without a class, everywhere in this package."""
+
+
+class PixelLoss(nn.Module):
+    """Weighted cross-entropy, and a second loss beside it where one is given.
+
+    Args:
+        class_weights: one weight per class, or ``None`` for equal ones.
+        extra: called with logits (b, k, h, w) and int64 labels (b, h, w) that are ``IGNORE_INDEX``
+            where there is no class; returns a scalar. Such as
+            ``segmentation_models_pytorch.losses.LovaszLoss(mode="multiclass", ignore_index=255)``.
+        extra_weight: factor of the second loss.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        extra: nn.Module | None = None,
+        extra_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        weights = None if class_weights is None else torch.tensor([float(w) for w in class_weights])
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.extra = extra
+        self.extra_weight = extra_weight
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, pixel_weights: Tensor | None = None
+    ) -> Tensor:
+        """Scalar loss of logits (b, k, h, w) and labels (b, h, w); see :func:`cross_entropy`."""
+        loss = cross_entropy(logits, labels, self.class_weights, pixel_weights)
+        if self.extra is not None:
+            loss = loss + self.extra_weight * self.extra(logits, labels.long())
+        return loss
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None, pixel_weights: Tensor | None
+) -> Tensor:
+    """Weighted mean of the cross-entropy over all pixels that have a class.
+
+    Args:
+        logits: (b, k, h, w).
+        labels: (b, h, w) class ids, ``IGNORE_INDEX`` where there is none.
+        class_weights: (k,), or ``None``.
+        pixel_weights: (b, h, w), or ``None``.
+
+    Returns:
+        A scalar; 0 where no pixel has a class.
+    """
+    classes = logits.shape[1]
+    if class_weights is not None and len(class_weights) != classes:
+        raise ArgumentError(
+            f"Expected `class_weights` for {classes} classes, but got {len(class_weights)}."
+        )
+    labels = labels.long()
+    losses = F.cross_entropy(
+        logits, labels, class_weights, ignore_index=IGNORE_INDEX, reduction="none"
+    )
+    weights = (labels != IGNORE_INDEX).to(losses.dtype)
+    if class_weights is not None:
+        weights = weights * class_weights[labels.clamp_max(classes - 1)]
+    if pixel_weights is not None:
+        losses, weights = losses * pixel_weights, weights * pixel_weights
+    return losses.sum() / weights.sum().clamp_min(torch.finfo(losses.dtype).tiny)

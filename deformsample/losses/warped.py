@@ -1,0 +1,60 @@
+"""The published loss: at the samples, with the labels that the samples find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from deformsample.geometry import sample_areas, warp_labels
+from deformsample.losses.density import DensityTerm
+from deformsample.losses.pixelwise import PixelLoss
+from deformsample.segmenters import Prediction
+
+
+class WarpedLoss(nn.Module):
+    """Loss at the samples, with the label that each sample finds in the image (Jin et al. 2022).
+
+    A region counts by how densely it is sampled, and a sample lowers its loss by moving deeper into
+    its class: :class:`FullResolutionLoss` has neither fault.
+
+    Args:
+        class_weights: one weight per class, or ``None`` for equal ones.
+        area_weighted: weigh each sample by the area it stands for, which turns the mean over
+            samples into one over the image. No gradient flows through the weights: samples would
+            shrink the area of what they get wrong.
+        density: a term that pulls the density map towards a target, or ``None``.
+        extra: a second loss beside the cross-entropy, see :class:`PixelLoss`.
+        extra_weight: its factor.
+    """
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        area_weighted: bool = False,  # noqa: FBT001, FBT002 - always given by name, from a config
+        density: DensityTerm | None = None,
+        extra: nn.Module | None = None,
+        extra_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.pixel_loss = PixelLoss(class_weights, extra, extra_weight)
+        self.area_weighted = area_weighted
+        self.density = density
+
+    def forward(self, prediction: Prediction, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        """All terms of the loss, by name; their sum is what training minimises.
+
+        Args:
+            prediction: of the segmenter.
+            labels: (b, H, W) class ids of the full image, ``IGNORE_INDEX`` where there is none.
+            progress: how far training is, from 0 to 1.
+
+        Returns:
+            ``segmentation``, and ``density`` where there is such a term; scalars.
+        """
+        areas = sample_areas(prediction.grid).detach() if self.area_weighted else None
+        small_labels = warp_labels(labels, prediction.grid.detach())
+        terms = {"segmentation": self.pixel_loss(prediction.logits.float(), small_labels, areas)}
+        if self.density is not None:
+            terms["density"] = self.density(prediction.density, labels, progress)
+        return terms

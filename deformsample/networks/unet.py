@@ -1,0 +1,65 @@
+"""A small U-Net (Ronneberger et al. 2015) that keeps every sample of a small image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deformsample.errors import ArgumentError
+
+
+class UNet(nn.Module):
+    """Two 3 x 3 convolutions a level, halved by pooling and brought back by interpolation.
+
+    It works at the full resolution of its input, so that no sample is spent in vain, and any size
+    will do. Far cheaper than an HRNet: the network to compare sampling methods with on a CPU.
+
+    Args:
+        num_classes: how many channels the output has.
+        widths: channels of the levels, the finest first.
+        in_channels: of the input.
+    """
+
+    def __init__(
+        self, num_classes: int, widths: Sequence[int] = (24, 48, 96, 96), in_channels: int = 3
+    ) -> None:
+        super().__init__()
+        if not widths or min(widths) < 1:
+            raise ArgumentError(
+                f"Expected `widths` to be positive channel counts, but got {list(widths)}."
+            )
+        before = [in_channels, *widths]
+        self.down = nn.ModuleList(_level(a, b) for a, b in zip(before[:-1], widths, strict=True))
+        self.up = nn.ModuleList(
+            _level(coarse + fine, fine)
+            for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.head = nn.Conv2d(widths[0], num_classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(b, in_channels, h, w) of any size to (b, num_classes, h, w)."""
+        skips: list[Tensor] = []
+        x = image
+        for level in self.down:
+            x = level(F.max_pool2d(x, 2, ceil_mode=True) if skips else x)
+            skips.append(x)
+        for level, skip in zip(self.up, skips[-2::-1], strict=True):
+            x = F.interpolate(x, skip.shape[2:], mode="bilinear", align_corners=True)
+            x = level(torch.cat((x, skip), dim=1))
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def _level(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(*_convolution(before, after), *_convolution(after, after))
+
+
+def _convolution(before: int, after: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(before, after, 3, padding=1, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU(inplace=True),
+    ]
