@@ -69,7 +69,9 @@ def test_no_gradient_flows_through_areas_and_labels() -> None:
 
 def test_all_ignored_is_zero_and_not_nan() -> None:
     prediction, labels, _ = example()
-    loss = WarpedLoss(class_weights=[1, 2, 3])(prediction, torch.full_like(labels, IGNORE_INDEX))
+    loss = WarpedLoss(class_weights=[1, 2, 3])(
+        prediction, torch.full_like(labels, IGNORE_INDEX), 0.0
+    )
     assert float(loss["segmentation"]) == 0
 
 
@@ -79,19 +81,19 @@ def test_density_terms_are_zero_at_their_target_and_lead_there(term: DensityTerm
     target = boundary_density(
         labels, (6, 8), blur=term.blur, floor=term.floor, ignore_index=IGNORE_INDEX
     )
-    assert float(term(target, labels)) == pytest.approx(0, abs=1e-5)
+    assert float(term(target, labels, 0.0)) == pytest.approx(0, abs=1e-5)
     scores = torch.randn(2, 1, 6, 8, requires_grad=True)
-    before = term(softmax_density(scores), labels)
+    before = term(softmax_density(scores), labels, 0.0)
     (gradient,) = torch.autograd.grad(before, scores)
     step = 0.1 * gradient / gradient.norm()
-    assert term(softmax_density(scores - step), labels) < before
+    assert term(softmax_density(scores - step), labels, 0.0) < before
 
 
 @pytest.mark.parametrize("term", [EdgeDivergence(), EdgeSquaredError()])
 @pytest.mark.parametrize("value", [0, IGNORE_INDEX])
 def test_constant_labels_have_a_finite_loss_and_gradient(term: DensityTerm, value: int) -> None:
     scores = torch.randn(1, 1, 6, 8, requires_grad=True)
-    loss = term(softmax_density(scores), torch.full((1, 30, 40), value, dtype=torch.uint8))
+    loss = term(softmax_density(scores), torch.full((1, 30, 40), value, dtype=torch.uint8), 0.0)
     loss.backward()
     assert bool(loss.isfinite())
     assert scores.grad is not None
@@ -100,7 +102,7 @@ def test_constant_labels_have_a_finite_loss_and_gradient(term: DensityTerm, valu
 
 def test_terms_are_reported_by_name() -> None:
     prediction, labels, _ = example()
-    assert set(WarpedLoss(density=EdgeDivergence())(prediction, labels)) == {
+    assert set(WarpedLoss(density=EdgeDivergence())(prediction, labels, 0.0)) == {
         "segmentation",
         "density",
     }
@@ -109,7 +111,7 @@ def test_terms_are_reported_by_name() -> None:
 def test_wrong_class_weights_are_named() -> None:
     prediction, labels, _ = example()
     with pytest.raises(ArgumentError, match="`class_weights` for 3 classes, but got 2"):
-        WarpedLoss(class_weights=[1, 2])(prediction, labels)
+        WarpedLoss(class_weights=[1, 2])(prediction, labels, 0.0)
 
 
 def test_loss_on_the_identity_reads_the_labels_at_the_samples() -> None:

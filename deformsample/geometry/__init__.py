@@ -11,7 +11,8 @@ from deformsample.geometry.density import (
     softmax_density,
     uniform_density,
 )
-from deformsample.geometry.grid import local_stretch, sample_areas, sampling_grid
+from deformsample.geometry.edge_optimal import edge_optimal_grid, grid_density, nearest_boundary
+from deformsample.geometry.grid import local_stretch, resize_grid, sample_areas, sampling_grid
 from deformsample.geometry.inverse import inverse_coordinates
 from deformsample.geometry.unwarp import interpolate_mesh, unwarp, unwarp_labels
 from deformsample.geometry.warp import image_pyramid, warp, warp_labels, warp_pyramid
@@ -19,13 +20,17 @@ from deformsample.geometry.warp import image_pyramid, warp, warp_labels, warp_py
 __all__ = [
     "Size",
     "boundary_density",
+    "edge_optimal_grid",
     "from_pixels",
+    "grid_density",
     "identity_grid",
     "image_pyramid",
     "interpolate_mesh",
     "inverse_coordinates",
     "local_stretch",
     "min_max",
+    "nearest_boundary",
+    "resize_grid",
     "sample_areas",
     "sampling_grid",
     "softmax_density",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import Size, check_grid, check_size, identity_grid, to_pixels
@@ -67,6 +68,21 @@ def _with_floor(density: Tensor) -> Tensor:
     d = density.to(torch.promote_types(density.dtype, torch.float32))
     largest = d.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(d.dtype).tiny)
     return d / largest + _RELATIVE_FLOOR
+
+
+def resize_grid(grid: Tensor, size: Size) -> Tensor:
+    """Interpolate a grid by its own topology; border samples stay on the border.
+
+    Args:
+        grid: (b, h, w, 2).
+        size: of the result.
+    """
+    check_grid(grid)
+    check_size(size, "size")
+    if (grid.shape[1], grid.shape[2]) == size:
+        return grid
+    channels = F.interpolate(grid.movedim(-1, 1), size, mode="bilinear", align_corners=True)
+    return channels.movedim(1, -1)
 
 
 def local_stretch(grid: Tensor, image_size: Size) -> Tensor:

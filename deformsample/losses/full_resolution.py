@@ -55,7 +55,8 @@ class FullResolutionLoss(nn.Module):
         """All terms of the loss, by name; arguments and result as of :class:`WarpedLoss`."""
         grid = prediction.grid if self.grid_gradient else prediction.grid.detach()
         height, width = labels.shape[1:]
-        step = lattice_step((height, width), (grid.shape[1], grid.shape[2]), self.lattice)
+        samples = (prediction.image.shape[2], prediction.image.shape[3])
+        step = lattice_step((height, width), samples, self.lattice)
         y, x = self._start(min(step, height)), self._start(min(step, width))
         coordinates = inverse_coordinates(
             grid, axis(height, grid)[y::step], axis(width, grid)[x::step]
@@ -70,7 +71,7 @@ class FullResolutionLoss(nn.Module):
         return int(torch.randint(step, ())) if self.training else step // 2
 
 
-def lattice_step(image_size: Size, grid_size: Size, lattice: float) -> int:
+def lattice_step(image_size: Size, sampled_size: Size, lattice: float) -> int:
     """Pixels from one lattice point to the next, for ``lattice`` points per sample and side."""
-    pixels_per_sample = math.prod(image_size) / math.prod(grid_size)
+    pixels_per_sample = math.prod(image_size) / math.prod(sampled_size)
     return max(1, round(math.sqrt(pixels_per_sample) / lattice))

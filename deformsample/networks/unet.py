@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
+from deformsample.networks.head import refining_head
 
 
 class UNet(nn.Module):
@@ -21,10 +22,15 @@ class UNet(nn.Module):
         num_classes: how many channels the output has.
         widths: channels of the levels, the finest first.
         in_channels: of the input.
+        refinement: output points from one sample to the next, per side.
     """
 
     def __init__(
-        self, num_classes: int, widths: Sequence[int] = (24, 48, 96, 96), in_channels: int = 3
+        self,
+        num_classes: int,
+        widths: Sequence[int] = (24, 48, 96, 96),
+        in_channels: int = 3,
+        refinement: int = 1,
     ) -> None:
         super().__init__()
         if not widths or min(widths) < 1:
@@ -37,10 +43,13 @@ class UNet(nn.Module):
             _level(coarse + fine, fine)
             for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.head = nn.Conv2d(widths[0], num_classes, 1)
+        self.head = refining_head(widths[0], num_classes, refinement)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(b, in_channels, h, w) of any size to (b, num_classes, h, w)."""
+        """(b, in_channels, h, w) of any size to (b, num_classes, h', w').
+
+        h' is (h - 1) times the refinement plus 1, w' likewise.
+        """
         skips: list[Tensor] = []
         x = image
         for level in self.down:

@@ -13,6 +13,7 @@ from deformsample.geometry import (
     Size,
     identity_grid,
     image_pyramid,
+    resize_grid,
     unwarp_labels,
     warp,
     warp_pyramid,
@@ -40,16 +41,16 @@ class Prediction(NamedTuple):
     """What a segmenter knows of an image after its forward pass."""
 
     logits: Tensor
-    """(b, k, h, w), one for each sample."""
+    """(b, k, h, w), one for each sample, or more where the network's head refines them."""
 
     grid: Tensor
-    """(b, h, w, 2)."""
+    """Where the logits are, (b, h, w, 2)."""
 
     density: Tensor
-    """(b, 1, h', w')."""
+    """(b, 1, h'', w'')."""
 
     image: Tensor
-    """The small image (b, 3, h, w) in [0, 1]."""
+    """The small image (b, 3, h', w') in [0, 1]."""
 
     def labels(self, size: Size) -> Tensor:
         """The class of every pixel of the full image, (b, *size) uint8."""
@@ -61,7 +62,7 @@ class SampledSegmenter(nn.Module):
 
     Args:
         sampler: decides where the samples go.
-        network: normalised image (b, 3, h, w) to logits (b, k, h, w).
+        network: normalised image (b, 3, h, w) to logits (b, k, h', w'), corner to corner.
         sampled_size: (height, width) of the small image, or a budget: how many pixels it may have
             at most, in the aspect of each image.
         thumbnail_scale: side of the thumbnail, and of the density map, relative to the small image.
@@ -113,7 +114,9 @@ class SampledSegmenter(nn.Module):
         """
         small, grid, density = self.downsample(image)
         logits = self.network(self._normalised(small))
-        return Prediction(logits, grid, density, small)
+        return Prediction(
+            logits, resize_grid(grid, (logits.shape[2], logits.shape[3])), density, small
+        )
 
     def downsample(self, image: Tensor) -> Downsampled:
         """Sample an image (b, 3, H, W), uint8, or float in [0, 1]."""
