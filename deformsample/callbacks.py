@@ -41,7 +41,9 @@ class PictureLogger(pl.Callback):
             return
         assert isinstance(pl_module, SegmentationTask)
         self._next_epoch = trainer.current_epoch + self.every_n_epochs
-        picture = picture_of(pl_module.segmenter, batch["image"][:1], title="validation")
+        picture = picture_of(
+            pl_module.segmenter, batch["image"][:1], "validation", batch["labels"][:1]
+        )
         figure = comparison_figure(
             batch["image"][0], batch["labels"][0], [picture], pl_module.classes
         )

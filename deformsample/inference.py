@@ -12,6 +12,7 @@ import torch
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 
+from deformsample.checkpoint import read_checkpoint
 from deformsample.data.images import read_image
 from deformsample.data.labels import Colour
 from deformsample.errors import ArgumentError, CheckpointError
@@ -148,33 +149,3 @@ def as_batch(image: ImageLike) -> Tensor:
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ArgumentError(f"Expected an array of shape (h, w, 3), but got {tuple(pixels.shape)}.")
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint of this package, without executing code that it may hold.
-
-    Raises:
-        CheckpointError: as :func:`load`.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"Expected a checkpoint at {path}, but there is no such file.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes of any kind make the reader fail in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"Expected a checkpoint of plain tensors and numbers, but {path} cannot be read: "
-            f"{reason}"
-        ) from None
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise CheckpointError(
-            f"Expected a checkpoint that this package's training wrote, but {path} holds something "
-            "else."
-        )
-    description = content.get("deformsample")
-    if not isinstance(description, dict) or description.get("segmenter") is None:
-        raise CheckpointError(
-            f"Expected a checkpoint that this package's training wrote, but {path} has no "
-            "description of a segmenter."
-        )
-    return content

@@ -41,10 +41,12 @@ class SampledPicture:
 
 
 @torch.no_grad()
-def picture_of(segmenter: SampledSegmenter, image: Tensor, title: str) -> SampledPicture:
-    """Sample and segment one image (1, 3, H, W), for a figure."""
+def picture_of(
+    segmenter: SampledSegmenter, image: Tensor, title: str, labels: Tensor | None = None
+) -> SampledPicture:
+    """Sample and segment one image (1, 3, H, W), for a figure; oracles see the labels (1, H, W)."""
     height, width = image.shape[2:]
-    prediction: Prediction = segmenter(image)
+    prediction: Prediction = segmenter(image, labels)
     return SampledPicture(
         title,
         prediction.grid[0],

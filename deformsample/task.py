@@ -68,16 +68,17 @@ class SegmentationTask(pl.LightningModule):
         self.architecture: dict[str, Any] | None = None
         """Class paths and arguments that build the segmenter; a checkpoint holds them."""
 
-    def forward(self, image: Tensor) -> Prediction:
-        """Segment images (b, 3, H, W) at their samples."""
-        prediction: Prediction = self.segmenter(image)
+    def forward(self, image: Tensor, labels: Tensor | None = None) -> Prediction:
+        """Segment images (b, 3, H, W) at their samples; oracles see the labels (b, H, W)."""
+        prediction: Prediction = self.segmenter(image, labels)
         return prediction
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """One step of joint training."""
-        terms = self.loss(self(batch["image"]), batch["labels"], self._progress())
+        image, labels = batch["image"], batch["labels"]
+        terms = self.loss(self(image, labels), labels, self._progress())
         loss: Tensor = torch.stack(list(terms.values())).sum()
-        size = len(batch["image"])
+        size = len(image)
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=size)
         if len(terms) > 1:
             for name, value in terms.items():
@@ -127,7 +128,7 @@ class SegmentationTask(pl.LightningModule):
 
     def _measure(self, batch: Batch, stage: str) -> None:
         image, labels = batch["image"], batch["labels"]
-        prediction = self(image)
+        prediction = self(image, labels)
         loss = torch.stack(list(self.loss(prediction, labels, self._progress()).values())).sum()
         self.mean_loss.update(loss, weight=len(image))
         small_labels = warp_labels(labels, prediction.grid)

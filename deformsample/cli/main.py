@@ -152,7 +152,7 @@ def _compare(options: argparse.Namespace) -> None:
     image, truth = _image_and_truth(options)
     pictures = []
     for model in models:
-        picture = model.picture(image, type(model.segmenter.sampler).title)
+        picture = model.picture(image, model.segmenter.sampler.title)
         if truth is not None:
             scores = _iou_of(picture.labels, truth, len(classes))
             _print_scores(picture.title, classes, scores)

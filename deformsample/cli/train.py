@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -13,11 +14,12 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch import nn
 
+from deformsample.checkpoint import read_checkpoint
 from deformsample.cli.errors import reported
 from deformsample.data import SegmentationData
 from deformsample.errors import ArgumentError, CheckpointError
-from deformsample.inference import read_checkpoint
 from deformsample.shipped import configs_folder
 from deformsample.task import SegmentationTask
 
@@ -29,6 +31,9 @@ SUBCOMMANDS = {
 }
 DEFAULTS = ("trainer.yaml", "method/learned.yaml")
 """Read before all others: every run starts from these."""
+
+_CLASS_COUNTS = ("num_classes", "classes")
+"""What networks call their number of classes: ours, and those of segmentation-models-pytorch."""
 
 _LIGHTNINGS_OWN = ("best", "last", "hpc", "registry")
 """Values of --ckpt_path that name no file."""
@@ -93,7 +98,8 @@ class TrainCli(LightningCLI):
         # Files that are missing shall be told of before anything is written.
         self.datamodule.setup(self.subcommand)
         self.model.architecture = architecture(
-            self.config[self.subcommand].model.segmenter.as_dict(), self.datamodule.num_classes
+            self.config[self.subcommand].model.segmenter.as_dict(),
+            _class_count(self.model.segmenter.network, self.datamodule.num_classes),
         )
         checkpoint = self.config[self.subcommand].ckpt_path
         if checkpoint is not None and checkpoint not in _LIGHTNINGS_OWN:
@@ -127,27 +133,31 @@ def check_fits(checkpoint: Path, task: SegmentationTask) -> None:
 def link(parser: LightningArgumentParser) -> None:
     """Let the data set tell the model its classes."""
     parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
-    parser.link_arguments(
-        "data.num_classes",
-        "model.segmenter.init_args.network.init_args.num_classes",
-        apply_on="instantiate",
-    )
+    for name in _CLASS_COUNTS:
+        parser.link_arguments(
+            "data.num_classes",
+            f"model.segmenter.init_args.network.init_args.{name}",
+            apply_on="instantiate",
+        )
 
 
-def architecture(segmenter: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
+def architecture(segmenter: Mapping[str, Any], class_count: Mapping[str, int]) -> dict[str, Any]:
     """Class paths and arguments of a segmenter, complete enough to build it again.
 
     Args:
         segmenter: as configured.
-        num_classes: as the data set has them.
+        class_count: what the network gets beside, from the data set.
     """
     init_args = dict(segmenter["init_args"])
     network = dict(init_args["network"])
-    network["init_args"] = {**network.get("init_args", {}), "num_classes": num_classes}
-    if "weights" in network["init_args"]:
-        network["init_args"]["weights"] = None  # those of the checkpoint take their place
+    network["init_args"] = {**network.get("init_args", {}), **class_count}
     plain: dict[str, Any] = _plain({**segmenter, "init_args": {**init_args, "network": network}})
     return plain
+
+
+def _class_count(network: nn.Module, number: int) -> dict[str, int]:
+    parameters = inspect.signature(type(network)).parameters
+    return {name: number for name in _CLASS_COUNTS if name in parameters}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -230,9 +240,12 @@ def _empty(output: str) -> Path:
 
 
 def _plain(value: Any) -> Any:
-    """Only dictionaries, lists and scalars, as a checkpoint may hold them."""
+    """Only dictionaries, lists and scalars, as a checkpoint may hold them.
+
+    Files of ``weights`` are left out: those of the checkpoint take their place.
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): None if key == "weights" else _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value if isinstance(value, (bool, int, float, type(None))) else str(value)

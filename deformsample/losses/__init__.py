@@ -1,6 +1,7 @@
 """Losses of joint training, and the density terms that guide the sampler."""
 
 from deformsample.losses.density import DensityTerm, EdgeDivergence, EdgeSquaredError
+from deformsample.losses.edge_grid import EdgeGridLoss
 from deformsample.losses.full_resolution import FullResolutionLoss
 from deformsample.losses.pixelwise import IGNORE_INDEX, PixelLoss, cross_entropy
 from deformsample.losses.warped import WarpedLoss
@@ -9,6 +10,7 @@ __all__ = [
     "IGNORE_INDEX",
     "DensityTerm",
     "EdgeDivergence",
+    "EdgeGridLoss",
     "EdgeSquaredError",
     "FullResolutionLoss",
     "PixelLoss",

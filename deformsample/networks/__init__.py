@@ -1,7 +1,10 @@
 """Networks: the deformation module, and segmentation networks for the small image."""
 
 from deformsample.networks.deformation import DeformationNet
+from deformsample.networks.edge_regressor import EdgeRegressor
+from deformsample.networks.fixed_scores import FixedScores
 from deformsample.networks.hrnet import HRNet
+from deformsample.networks.pspnet import PSPNet
 from deformsample.networks.unet import UNet
 
-__all__ = ["DeformationNet", "HRNet", "UNet"]
+__all__ = ["DeformationNet", "EdgeRegressor", "FixedScores", "HRNet", "PSPNet", "UNet"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
+from deformsample.networks.backbone import backbone
+from deformsample.networks.head import refining_head
 
 HRNetName = Literal[
     "hrnet_w18_small",
@@ -39,6 +39,7 @@ class HRNet(nn.Module):
         stem_stride: 1, 2 or 4.
         weights: ``None`` for random weights, ``"hub"`` for timm's ImageNet weights (downloaded once
             by timm), or the path of a file with such weights.
+        refinement: logits from one sample to the next, per side; with a stem stride of 1.
     """
 
     def __init__(
@@ -47,59 +48,45 @@ class HRNet(nn.Module):
         name: HRNetName = "hrnet_w18_small",
         stem_stride: Literal[1, 2, 4] = 1,
         weights: str | None = None,
+        refinement: int = 1,
     ) -> None:
         super().__init__()
         if num_classes < 2:
             raise ArgumentError(f"Expected `num_classes` of at least 2, but got {num_classes}.")
-        self.trunk = _trunk(name, weights)
+        if refinement > 1 and stem_stride > 1:
+            raise ArgumentError(
+                "Expected `refinement` above 1 with a `stem_stride` of 1 only, but got "
+                f"{stem_stride}: the features are coarser than the samples already."
+            )
+        self.trunk = backbone(
+            name, weights, feature_location="", out_indices=tuple(range(1, _BRANCHES + 1))
+        )
         self.trunk.conv1.stride = (2, 2) if stem_stride > 1 else (1, 1)
         self.trunk.conv2.stride = (2, 2) if stem_stride == 4 else (1, 1)
+        self.refinement = refinement
         self.multiple = stem_stride * 2 ** (_BRANCHES - 1)
         channels = sum(self.trunk.feature_info.channels())
         self.head = nn.Sequential(
             nn.Conv2d(channels, channels, 1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels, num_classes, 1),
+            refining_head(channels, num_classes, refinement),
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Normalised image (b, 3, h, w) of any size to logits (b, k, h, w)."""
+        """Normalised image (b, 3, h, w) of any size to logits (b, k, h', w').
+
+        h' is (h - 1) times the refinement plus 1, w' likewise.
+        """
         h, w = image.shape[2:]
         padded = _pad_to_multiple(image, self.multiple)
         branches = self.trunk(padded)
         size = branches[0].shape[2:]
         finest = [branches[0], *(_resize(branch, size) for branch in branches[1:])]
         logits: Tensor = self.head(torch.cat(finest, dim=1))
+        if self.refinement > 1:
+            return logits[..., : (h - 1) * self.refinement + 1, : (w - 1) * self.refinement + 1]
         return _resize(logits, padded.shape[2:])[..., :h, :w]
-
-
-def _trunk(name: str, weights: str | None) -> Any:
-    overlay = None
-    if weights not in (None, "hub"):
-        file = Path(str(weights)).expanduser()
-        if not file.is_file():
-            raise ArgumentError(
-                f"Expected `weights` to be null, 'hub' or a file, but there is no file {file}."
-            )
-        overlay = {"file": str(file)}
-    try:
-        return timm.create_model(
-            name,
-            pretrained=weights is not None,
-            pretrained_cfg_overlay=overlay,
-            features_only=True,
-            feature_location="",
-            out_indices=tuple(range(1, _BRANCHES + 1)),
-        )
-    except Exception as error:
-        if weights is None:
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArgumentError(
-            f"Expected weights for {name} from {weights!r}, but got: {reason} Give a file with "
-            "`weights: PATH`, or train from random weights with `weights: null`."
-        ) from error
 
 
 def _resize(values: Tensor, size: torch.Size) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,7 +12,7 @@ from deformsample.geometry import Size
 class Sampler(nn.Module, ABC):
     """Decides from a thumbnail where an image is sampled."""
 
-    title: ClassVar[str]
+    title: str
     """What tables and pictures call it."""
 
     @abstractmethod

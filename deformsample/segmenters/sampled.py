@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry import (
@@ -18,7 +19,7 @@ from deformsample.geometry import (
     warp,
     warp_pyramid,
 )
-from deformsample.samplers import Sampler
+from deformsample.samplers import OracleSampler, Sampler
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -71,6 +72,8 @@ class SampledSegmenter(nn.Module):
             without antialiasing.
         sample_gradient: let the loss move the samples by the differences of the image around them;
             without it, the grid learns only from what the loss says of the grid itself.
+        network_multiple: pad the small image to a multiple of this, repeating its last row and
+            column, for a network that needs one (most encoder-decoders: 32).
     """
 
     mean: Tensor
@@ -84,6 +87,7 @@ class SampledSegmenter(nn.Module):
         thumbnail_scale: float = 1.0,
         level_bias: float | None = 1.0,
         sample_gradient: bool = True,  # noqa: FBT001, FBT002 - always given by name, from a config
+        network_multiple: int = 1,
     ) -> None:
         super().__init__()
         smallest = sampled_size if isinstance(sampled_size, int) else min(sampled_size)
@@ -100,26 +104,27 @@ class SampledSegmenter(nn.Module):
         self.thumbnail_scale = thumbnail_scale
         self.level_bias = level_bias
         self.sample_gradient = sample_gradient
+        self.network_multiple = network_multiple
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, image: Tensor) -> Prediction:
+    def forward(self, image: Tensor, labels: Tensor | None = None) -> Prediction:
         """Segment an image at its samples.
 
         Args:
             image: (b, 3, H, W), uint8, or float in [0, 1].
+            labels: (b, H, W) true class ids, which only an :class:`OracleSampler` looks at.
 
         Returns:
             ``Prediction``; its ``labels`` method brings it to the image's own size.
         """
-        small, grid, density = self.downsample(image)
-        logits = self.network(self._normalised(small))
-        return Prediction(
-            logits, resize_grid(grid, (logits.shape[2], logits.shape[3])), density, small
-        )
+        small, grid, density = self.downsample(image, labels)
+        logits = self._logits(small)
+        fine = resize_grid(grid, (logits.shape[2], logits.shape[3]))
+        return Prediction(logits, fine, density, small)
 
-    def downsample(self, image: Tensor) -> Downsampled:
-        """Sample an image (b, 3, H, W), uint8, or float in [0, 1]."""
+    def downsample(self, image: Tensor, labels: Tensor | None = None) -> Downsampled:
+        """Sample an image (b, 3, H, W), uint8, or float in [0, 1]; labels as in ``forward``."""
         white = _white(image)  # dividing the few samples is cheaper than dividing the whole image
         height, width = image.shape[2:]
         size = sampled_size((height, width), self.sampled_size)
@@ -127,12 +132,12 @@ class SampledSegmenter(nn.Module):
             _scaled(size, self.thumbnail_scale), self.mean.expand(len(image), -1, -1, -1)
         )
         if self.level_bias is None:
-            density, grid = self.sampler(self._normalised(warp(image, uniform) / white), size)
+            density, grid = self._place(warp(image, uniform) / white, size, labels)
             small = warp(image, self._for_samples(grid))
         else:
             pyramid = image_pyramid(image)
             thumbnail = warp_pyramid(pyramid, uniform, level_bias=0.0) / white
-            density, grid = self.sampler(self._normalised(thumbnail), size)
+            density, grid = self._place(thumbnail, size, labels)
             small = warp_pyramid(pyramid, self._for_samples(grid), self.level_bias)
         return Downsampled(small / white, grid, density)
 
@@ -142,6 +147,23 @@ class SampledSegmenter(nn.Module):
         height, width = image.shape[2:]
         prediction: Prediction = self(image)
         return prediction.labels((height, width))
+
+    def _logits(self, small: Tensor) -> Tensor:
+        h, w = small.shape[2:]
+        right, down = -w % self.network_multiple, -h % self.network_multiple
+        normalised = self._normalised(small)
+        if not right and not down:
+            whole: Tensor = self.network(normalised)
+            return whole
+        padded: Tensor = self.network(F.pad(normalised, (0, right, 0, down), mode="replicate"))
+        return padded[..., :h, :w]
+
+    def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        if isinstance(self.sampler, OracleSampler) and labels is not None:
+            map_size = (thumbnail.shape[2], thumbnail.shape[3])
+            return self.sampler.from_labels(labels, map_size, size)
+        density, grid = self.sampler(self._normalised(thumbnail), size)
+        return density, grid
 
     def _for_samples(self, grid: Tensor) -> Tensor:
         return grid if self.sample_gradient else grid.detach()

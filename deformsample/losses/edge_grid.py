@@ -1,0 +1,32 @@
+"""What the edge-optimal sampler is trained with (Marin et al. 2019)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deformsample.geometry import Size, edge_optimal_grid, nearest_boundary, resize_grid
+from deformsample.losses.pixelwise import IGNORE_INDEX
+from deformsample.segmenters import Prediction
+
+
+class EdgeGridLoss(nn.Module):
+    """Mean squared distance of the grid from the edge-optimal one; the network is not trained.
+
+    Args:
+        coarse_size: (n, m) of the grid that is solved for, 8 x 8 in the paper; ``None`` solves at
+            the size of the prediction's own grid.
+        smoothness: lambda of :func:`deformsample.geometry.edge_optimal_grid`.
+    """
+
+    def __init__(self, coarse_size: Size | None = (8, 8), smoothness: float = 1.0) -> None:
+        super().__init__()
+        self.coarse_size = coarse_size
+        self.smoothness = smoothness
+
+    def forward(self, prediction: Prediction, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        """The term ``grid``; arguments as of :class:`WarpedLoss`."""
+        size = (prediction.grid.shape[1], prediction.grid.shape[2])
+        boundary = nearest_boundary(labels, self.coarse_size or size, IGNORE_INDEX)
+        target = resize_grid(edge_optimal_grid(boundary, self.smoothness), size)
+        return {"grid": F.mse_loss(prediction.grid, target)}

@@ -1,0 +1,53 @@
+"""Backbones of timm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from deformsample.errors import ArgumentError
+
+
+def backbone(name: str, weights: str | None, **options: Any) -> Any:
+    """A backbone that returns its features.
+
+    Args:
+        name: of the model in timm.
+        weights: ``None`` for random weights, ``"hub"`` for timm's own (downloaded once by timm), or
+            the path of a file.
+        options: of ``timm.create_model``.
+
+    Raises:
+        ArgumentError: no such model, no such file, or weights that cannot be had.
+    """
+    if not timm.is_model(name):
+        raise ArgumentError(
+            f"Expected the `name` of a model of timm, but got {name!r}: `timm.list_models()` lists "
+            "them."
+        )
+    overlay = None
+    if weights not in (None, "hub"):
+        file = Path(str(weights)).expanduser()
+        if not file.is_file():
+            raise ArgumentError(
+                f"Expected `weights` to be null, 'hub' or a file, but there is no file {file}."
+            )
+        overlay = {"file": str(file)}
+    try:
+        return timm.create_model(
+            name,
+            pretrained=weights is not None,
+            pretrained_cfg_overlay=overlay,
+            features_only=True,
+            **options,
+        )
+    except Exception as error:
+        if weights is None:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArgumentError(
+            f"Expected weights for {name} from {weights!r}, but got: {reason} Give a file with "
+            "`weights: PATH`, or train from random weights with `weights: null`."
+        ) from error

@@ -1,0 +1,58 @@
+"""A sampler that was trained before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from deformsample.checkpoint import read_checkpoint
+from deformsample.errors import CheckpointError
+from deformsample.geometry import Size
+from deformsample.samplers.base import Sampler
+
+_PREFIX = "segmenter.sampler."
+
+
+class FrozenSampler(Sampler):
+    """Takes a sampler from the checkpoint of an earlier run, and leaves it as it is.
+
+    Args:
+        sampler: built as it was in that run.
+        weights: that run's checkpoint; ``None`` leaves the sampler's weights as they are, for a
+            checkpoint that brings its own.
+    """
+
+    def __init__(self, sampler: Sampler, weights: str | None) -> None:
+        super().__init__()
+        self.sampler = sampler
+        self.title = sampler.title
+        if weights is not None:
+            _load(sampler, Path(weights).expanduser())
+        sampler.requires_grad_(requires_grad=False)
+
+    def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+        """See :class:`Sampler`."""
+        density, grid = self.sampler(thumbnail, size)
+        return density, grid
+
+    def train(self, mode: bool = True) -> FrozenSampler:  # noqa: FBT001, FBT002 - torch's own
+        """Stay in eval mode: batch statistics are frozen too."""
+        super().train(mode)
+        self.sampler.eval()
+        return self
+
+
+def _load(sampler: Sampler, path: Path) -> None:
+    weights = {
+        name.removeprefix(_PREFIX): value
+        for name, value in read_checkpoint(path)["state_dict"].items()
+        if name.startswith(_PREFIX)
+    }
+    try:
+        sampler.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"Expected weights that fit the configured sampler in {path}, but: {reason}"
+        ) from None

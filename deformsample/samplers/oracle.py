@@ -1,0 +1,102 @@
+"""Samplers that see the true labels: what a rival could reach at best."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry import (
+    Size,
+    boundary_density,
+    edge_optimal_grid,
+    grid_density,
+    nearest_boundary,
+    resize_grid,
+    sampling_grid,
+)
+from deformsample.samplers.base import Sampler
+
+
+class OracleSampler(Sampler):
+    """Places samples by the true labels, in training and measurement; it cannot predict."""
+
+    def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+        """Refuse, since no labels came."""
+        raise ArgumentError(
+            f"Expected labels for {type(self).__name__}, which places samples by the truth: it can "
+            "be trained, validated and tested, but not be used on new images."
+        )
+
+    @abstractmethod
+    def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> tuple[Tensor, Tensor]:
+        """Place the samples.
+
+        Args:
+            labels: (b, H, W) class ids, 255 where there is none.
+            map_size: (h', w') of the density map.
+            size: (h, w) of the grid.
+
+        Returns:
+            As :class:`Sampler`.
+        """
+
+
+class EdgeDensityOracle(OracleSampler):
+    """The density of the true boundaries.
+
+    Args:
+        sigma: width of the Gaussian kernel, in cells of the density map.
+        blur: standard deviation of the density's blur, in cells.
+        floor: density of a cell without boundaries, relative to the map's mean, in (0, 1].
+        ignore_index: the label of pixels without a class.
+    """
+
+    title = "true edge density"
+
+    def __init__(
+        self, sigma: float = 2.0, blur: float = 0.5, floor: float = 0.03, ignore_index: int = 255
+    ) -> None:
+        super().__init__()
+        self.sigma = sigma
+        self.blur = blur
+        self.floor = floor
+        self.ignore_index = ignore_index
+
+    def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> tuple[Tensor, Tensor]:
+        """See :class:`OracleSampler`."""
+        density = boundary_density(
+            labels, map_size, blur=self.blur, floor=self.floor, ignore_index=self.ignore_index
+        )
+        return density, sampling_grid(density, size, self.sigma)
+
+
+class EdgeOptimalOracle(OracleSampler):
+    """The target grid of Marin et al. 2019.
+
+    Args:
+        coarse_size: (n, m) of the grid that is solved for, 8 x 8 in the paper; ``None`` solves at
+            the size of the small image.
+        smoothness: lambda of :func:`deformsample.geometry.edge_optimal_grid`.
+        ignore_index: the label of pixels without a class.
+    """
+
+    title = "edge-optimal, from the truth"
+
+    def __init__(
+        self,
+        coarse_size: Size | None = (8, 8),
+        smoothness: float = 1.0,
+        ignore_index: int = 255,
+    ) -> None:
+        super().__init__()
+        self.coarse_size = coarse_size
+        self.smoothness = smoothness
+        self.ignore_index = ignore_index
+
+    def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> tuple[Tensor, Tensor]:
+        """See :class:`OracleSampler`."""
+        boundary = nearest_boundary(labels, self.coarse_size or size, self.ignore_index)
+        grid = resize_grid(edge_optimal_grid(boundary, self.smoothness), size)
+        return grid_density(grid, map_size), grid
