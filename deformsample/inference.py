@@ -120,7 +120,7 @@ def build_segmenter(architecture: Mapping[str, Any], source: object) -> SampledS
     parser.add_argument("--segmenter", type=SampledSegmenter)
     try:
         parsed = parser.parse_object({"segmenter": dict(architecture)})
-        built = parser.instantiate_classes(parsed).segmenter
+        built = parser.instantiate(parsed).segmenter
     except Exception as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(

@@ -11,17 +11,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-import yaml
-from jsonargparse import ArgumentParser
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from tqdm import tqdm
 
 from deformsample import __version__
+from deformsample.cli.benchmark import add_benchmark, add_measure
+from deformsample.cli.data import build_data, read_config
 from deformsample.cli.errors import reported
-from deformsample.cli.train import SUBCOMMANDS, find_config
+from deformsample.cli.train import SUBCOMMANDS
 from deformsample.cli.train import main as train
-from deformsample.data import SegmentationData, SplitDataset
+from deformsample.data import SplitDataset
 from deformsample.data.images import write_image, write_indexed
 from deformsample.data.labels import palette
 from deformsample.errors import ArgumentError, DataError, DeformsampleError
@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--output", required=True, metavar="PNG", type=Path)
     _common(compare)
     compare.set_defaults(run=_compare)
+    for command in (add_measure(commands), add_benchmark(commands)):
+        _common(command)
     for name, purpose in SUBCOMMANDS.items():
         # main() passes these on before parsing; here they are only listed.
         commands.add_parser(name, add_help=False, help=purpose)
@@ -168,12 +170,7 @@ def _compare(options: argparse.Namespace) -> None:
 def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
     if options.image is not None:
         return as_batch(options.image)[0], None
-    content = yaml.safe_load(find_config(options.config).read_text(encoding="utf-8"))
-    given = {} if options.root is None else {"root": options.root}
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(SegmentationData, "data")
-    parsed = parser.parse_object({"data": {**content.get("data", {}), **given}})
-    data: SegmentationData = parser.instantiate_classes(parsed).data
+    data = build_data(read_config(options.config).get("data", {}), options.root)
     samples = data.dataset.samples(options.split)
     if not 0 <= options.index < len(samples):
         raise ArgumentError(

@@ -49,10 +49,15 @@ def _load(sampler: Sampler, path: Path) -> None:
         for name, value in read_checkpoint(path)["state_dict"].items()
         if name.startswith(_PREFIX)
     }
-    try:
-        sampler.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
+    own = sampler.state_dict()
+    different = sorted(
+        name
+        for name in weights.keys() | own.keys()
+        if name not in weights or name not in own or weights[name].shape != own[name].shape
+    )
+    if different:
         raise CheckpointError(
-            f"Expected weights that fit the configured sampler in {path}, but: {reason}"
-        ) from None
+            f"Expected weights of the configured sampler in {path}, but {len(different)} differ "
+            f"({different[0]}, ...): configure it as in the run that wrote them."
+        )
+    sampler.load_state_dict(weights)

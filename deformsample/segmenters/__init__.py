@@ -1,10 +1,11 @@
 """Segmenters: from an image to the class of every pixel."""
 
 from deformsample.segmenters.sampled import (
+    STAGES,
     Downsampled,
     Prediction,
     SampledSegmenter,
     sampled_size,
 )
 
-__all__ = ["Downsampled", "Prediction", "SampledSegmenter", "sampled_size"]
+__all__ = ["STAGES", "Downsampled", "Prediction", "SampledSegmenter", "sampled_size"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.profiler import record_function
 from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
@@ -55,7 +57,12 @@ class Prediction(NamedTuple):
 
     def labels(self, size: Size) -> Tensor:
         """The class of every pixel of the full image, (b, *size) uint8."""
-        return unwarp_labels(self.logits.float(), self.grid, size)
+        with record_function("unwarp"):
+            return unwarp_labels(self.logits.float(), self.grid, size)
+
+
+STAGES = ("thumbnail", "density", "warp", "network", "unwarp")
+"""Names of the steps of the method in a profile (``torch.profiler``), in their order."""
 
 
 class SampledSegmenter(nn.Module):
@@ -119,7 +126,8 @@ class SampledSegmenter(nn.Module):
             ``Prediction``; its ``labels`` method brings it to the image's own size.
         """
         small, grid, density = self.downsample(image, labels)
-        logits = self._logits(small)
+        with record_function("network"):
+            logits = self._logits(small)
         fine = resize_grid(grid, (logits.shape[2], logits.shape[3]))
         return Prediction(logits, fine, density, small)
 
@@ -131,15 +139,15 @@ class SampledSegmenter(nn.Module):
         uniform = identity_grid(
             _scaled(size, self.thumbnail_scale), self.mean.expand(len(image), -1, -1, -1)
         )
-        if self.level_bias is None:
-            density, grid = self._place(warp(image, uniform) / white, size, labels)
-            small = warp(image, self._for_samples(grid))
-        else:
-            pyramid = image_pyramid(image)
-            thumbnail = warp_pyramid(pyramid, uniform, level_bias=0.0) / white
+        with record_function("thumbnail"):
+            source = [image] if self.level_bias is None else image_pyramid(image)
+            thumbnail = _sampled(source, uniform, None if self.level_bias is None else 0.0) / white
+        with record_function("density"):
             density, grid = self._place(thumbnail, size, labels)
-            small = warp_pyramid(pyramid, self._for_samples(grid), self.level_bias)
-        return Downsampled(small / white, grid, density)
+        with record_function("warp"):
+            places = grid if self.sample_gradient else grid.detach()
+            small = _sampled(source, places, self.level_bias) / white
+        return Downsampled(small, grid, density)
 
     @torch.no_grad()
     def segment(self, image: Tensor) -> Tensor:
@@ -165,9 +173,6 @@ class SampledSegmenter(nn.Module):
         density, grid = self.sampler(self._normalised(thumbnail), size)
         return density, grid
 
-    def _for_samples(self, grid: Tensor) -> Tensor:
-        return grid if self.sample_gradient else grid.detach()
-
     def _normalised(self, image: Tensor) -> Tensor:
         return (image - self.mean) / self.std
 
@@ -191,6 +196,10 @@ def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:
 
 def _scaled(size: Size, scale: float) -> Size:
     return max(2, round(size[0] * scale)), max(2, round(size[1] * scale))
+
+
+def _sampled(source: Sequence[Tensor], grid: Tensor, level_bias: float | None) -> Tensor:
+    return warp(source[0], grid) if level_bias is None else warp_pyramid(source, grid, level_bias)
 
 
 def _white(image: Tensor) -> float:

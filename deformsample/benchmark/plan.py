@@ -1,0 +1,112 @@
+"""What a benchmark compares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from deformsample.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the comparison.
+
+    Args:
+        configs: of this method, after those that all methods share.
+        options: further options of ``deformsample fit``, such as ``--model.loss.lattice=4``.
+        sampler: another method that is trained before; this one takes its sampler's weights.
+        budgets: names of the budgets it is run at; ``None`` for all.
+        shown: has a row in the tables.
+        baseline: is one of those that the others are compared with.
+    """
+
+    configs: Sequence[str] = ()
+    options: Sequence[str] = ()
+    sampler: str | None = None
+    budgets: Sequence[str] | None = None
+    shown: bool = True
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Methods, budgets and seeds.
+
+    Args:
+        configs: of the data set, the network and the schedule, which all methods share.
+        methods: by name; tables keep their order.
+        budgets: the sampled size (height, width) by name, in ascending order.
+        seeds: one run of each method at each budget for each of these.
+        split: of the data set, to measure on.
+        classes: names of the classes (or merged classes) whose IoU the table shows.
+        boundary_width: of the bands of the boundary IoU, in pixels.
+    """
+
+    configs: Sequence[str]
+    methods: Mapping[str, Method]
+    budgets: Mapping[str, tuple[int, int]]
+    classes: Sequence[str]
+    seeds: Sequence[int] = (0, 1, 2)
+    split: str = "val"
+    boundary_width: int = 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one method."""
+
+    method: str
+    budget: str
+    seed: int
+    folder: Path
+    after: Run | None = field(default=None, compare=False)
+    """The run whose sampler it takes."""
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan from YAML.
+
+    Raises:
+        ArgumentError: a key or value that does not fit, or a name that no method or budget has.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--plan", type=Plan)
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    parsed = parser.parse_object({"plan": content})
+    plan: Plan = parser.instantiate(parsed).plan
+    for name, method in plan.methods.items():
+        if method.sampler is not None and method.sampler not in plan.methods:
+            raise ArgumentError(
+                f"Expected the `sampler` of method {name!r} to be one of {list(plan.methods)}, but "
+                f"got {method.sampler!r}."
+            )
+        if unknown := set(method.budgets or ()) - set(plan.budgets):
+            raise ArgumentError(
+                f"Expected the `budgets` of method {name!r} to be of {list(plan.budgets)}, but got "
+                f"{sorted(unknown)}."
+            )
+    return plan
+
+
+def runs(plan: Plan, output: Path) -> Iterator[Run]:
+    """All runs: seed by seed, so that a benchmark that is cut short has whole comparisons."""
+    for seed in plan.seeds:
+        made: dict[tuple[str, str], Run] = {}
+        for budget in plan.budgets:
+            pending = [n for n, m in plan.methods.items() if budget in (m.budgets or plan.budgets)]
+            for name in sorted(pending, key=lambda n: plan.methods[n].sampler is not None):
+                sampler = plan.methods[name].sampler
+                folder = output / slug(name) / slug(budget) / f"seed_{seed}"
+                after = None if sampler is None else made[sampler, budget]
+                made[name, budget] = run = Run(name, budget, seed, folder, after)
+                yield run
+
+
+def slug(name: str) -> str:
+    """A name as a part of a path."""
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in name)

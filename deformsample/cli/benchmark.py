@@ -1,0 +1,100 @@
+"""``deformsample measure`` and ``deformsample benchmark``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from deformsample.benchmark.plan import read_plan, runs
+from deformsample.benchmark.report import collect, curves, markdown, write_csv
+from deformsample.benchmark.runner import measure_costs, train_and_measure
+from deformsample.cli.data import build_data, merged_classes, read_config
+from deformsample.cli.train import find_config
+from deformsample.data import SplitDataset
+from deformsample.evaluation import accuracy, cost
+from deformsample.inference import load
+
+
+def add_measure(commands: Any) -> argparse.ArgumentParser:
+    """Options of ``deformsample measure``."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "measure", help="accuracy, ceiling and cost of a checkpoint, as JSON"
+    )
+    command.add_argument("checkpoint", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
+    command.add_argument("--config", required=True, help="config with a data set, or of the run")
+    command.add_argument("--root", help="folder of the data")
+    command.add_argument("--split", default="val", choices=("train", "val", "test"))
+    command.add_argument(
+        "--boundary-width", type=int, default=4, help="of the boundary IoU, in pixels (%(default)s)"
+    )
+    command.add_argument("--cost", action="store_true", help="time and memory only, of one image")
+    command.add_argument("--output", type=Path, metavar="JSON", help="file to write to")
+    command.set_defaults(run=_measure)
+    return command
+
+
+def _measure(options: argparse.Namespace) -> None:
+    model = load(options.checkpoint, options.device)
+    content = read_config(options.config)
+    data = build_data(content.get("data", {}), options.root)
+    part = SplitDataset(data.dataset, data.dataset.samples(options.split), (), data.cache)
+    if options.cost:
+        result = cost(model.segmenter, part)
+    else:
+        merged = merged_classes(content)
+        result = accuracy(model.segmenter, part, merged, options.boundary_width)
+    text = json.dumps(result, indent=1)
+    if options.output is None:
+        print(text)
+        return
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    partial = options.output.with_suffix(".partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(options.output)
+
+
+def add_benchmark(commands: Any) -> argparse.ArgumentParser:
+    """Options of ``deformsample benchmark``."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "benchmark", help="train and measure methods, budgets and seeds; go on where it stopped"
+    )
+    command.add_argument("--config", required=True, help="plan, such as benchmarks/hrf.yaml")
+    command.add_argument("--root", help="folder of the data")
+    command.add_argument("--output", type=Path, help="folder (default: runs/benchmark/PLAN)")
+    command.add_argument("--jobs", type=int, default=1, help="runs at a time (%(default)s)")
+    command.add_argument("--method", action="append", help="only this method; can be repeated")
+    command.add_argument("--seeds", type=int, nargs="+", help="only these of the plan's seeds")
+    command.add_argument(
+        "--option", action="append", default=[], help="for every run, as --option=--data.cache=DIR"
+    )
+    command.add_argument("--report", action="store_true", help="only write tables of what is done")
+    command.set_defaults(run=_benchmark)
+    return command
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    file = find_config(options.config)
+    plan = read_plan(file)
+    output = options.output or Path("runs") / "benchmark" / file.stem
+    every = list(runs(plan, output))
+    if not options.report:
+        todo = [
+            run
+            for run in every
+            if (options.method is None or run.method in options.method)
+            and (options.seeds is None or run.seed in options.seeds)
+        ]
+        needed = {run.after.folder for run in todo if run.after is not None}
+        todo += [run for run in every if run.folder in needed and run not in todo]
+        common = [*options.option, *([f"--data.root={options.root}"] if options.root else [])]
+        train_and_measure(plan, todo, common, jobs=options.jobs, tell=print)
+        measure_costs(plan, todo, tell=print)
+    rows = collect(plan, every)
+    write_csv(rows, output / "results.csv")
+    table = markdown(plan, rows)
+    (output / "results.md").write_text(table, encoding="utf-8")
+    curves(plan, rows).savefig(output / "curves.png", dpi=110)
+    print(table)
+    print(output / "results.md")

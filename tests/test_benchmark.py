@@ -1,0 +1,165 @@
+"""The harness, through its command, on a small tree."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from deformsample.benchmark.plan import Method, Plan, Run, read_plan, runs
+from deformsample.benchmark.report import collect, markdown
+from deformsample.cli.main import main
+from deformsample.errors import ArgumentError
+
+
+@pytest.fixture
+def plan_file(in_tmp: Path, folder_tree: Path) -> Path:
+    small = {
+        "model": {
+            "segmenter": {
+                "class_path": "deformsample.segmenters.SampledSegmenter",
+                "init_args": {
+                    "network": {
+                        "class_path": "deformsample.networks.UNet",
+                        "init_args": {"widths": [8, 8]},
+                    }
+                },
+            }
+        },
+        "trainer": {"accelerator": "cpu", "max_epochs": 1},
+        "data": {"root": str(folder_tree), "num_workers": 0, "batch_size": 2},
+    }
+    (in_tmp / "small.yaml").write_text(yaml.safe_dump(small))
+    plan = {
+        "configs": ["folder.yaml", "small.yaml"],
+        "budgets": {"small": [16, 24]},
+        "seeds": [0, 1],
+        "classes": ["object"],
+        "boundary_width": 2,
+        "methods": {
+            "uniform": {
+                "configs": ["method/uniform.yaml"],
+                "baseline": True,
+                "budgets": ["small"],
+            },
+            "regressor": {"configs": ["method/edge_optimal_sampler.yaml"], "shown": False},
+            "edge-optimal": {"configs": ["method/edge_optimal.yaml"], "sampler": "regressor"},
+        },
+    }
+    file = in_tmp / "plan.yaml"
+    file.write_text(yaml.safe_dump(plan, sort_keys=False))
+    return file
+
+
+def test_trains_measures_reports_and_goes_on_where_it_stopped(
+    plan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["benchmark", "--config", str(plan_file), "--output", "out", "--jobs", "2"]
+    assert main([*command, "--seeds", "0"]) == 0
+    out = Path("out")
+    assert (out / "curves.png").stat().st_size > 10_000
+    rows = list(csv.DictReader((out / "results.csv").open()))
+    assert [(r["method"], r["budget"]) for r in rows] == [
+        ("uniform", "small"),
+        ("regressor", "small"),
+        ("edge-optimal", "small"),
+    ]
+    assert {r["pixels"] for r in rows} == {"384"}
+    for row in rows:
+        for name in ("miou", "miou_warped", "ceiling", "boundary_iou", "iou/object"):
+            assert 0 <= float(row[name]) <= 1
+        for name in ("seconds", "seconds/decode", "seconds/unwarp", "gigamacs"):
+            assert float(row[name]) > 0
+    table = (out / "results.md").read_text()
+    assert "regressor" not in table
+    assert "| edge-optimal |" in table
+
+    # The second stage has the sampler of the first one.
+    weights = [
+        torch.load(out / name / "tiny/seed_0/training/checkpoints/last.ckpt", weights_only=True)
+        for name in ("regressor", "edge-optimal")
+    ]
+    first = weights[0]["state_dict"]["segmenter.sampler.network.second.head.weight"]
+    second = weights[1]["state_dict"]["segmenter.sampler.sampler.network.second.head.weight"]
+    assert torch.equal(first, second)
+
+    kept = (out / "regressor/small/seed_0/accuracy.json").stat().st_mtime_ns
+    (out / "uniform/small/seed_0/accuracy.json").unlink()
+    capsys.readouterr()
+    assert main([*command, "--seeds", "0"]) == 0
+    assert "2 of 3 runs are done already" in capsys.readouterr().out
+    assert (out / "regressor/small/seed_0/accuracy.json").stat().st_mtime_ns == kept
+    assert (out / "uniform/small/seed_0/accuracy.json").is_file()
+
+
+def test_a_run_that_fails_is_named_with_its_log(
+    plan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(plan_file.read_text())
+    content["methods"]["uniform"]["options"] = ["--model.nonsense=1"]
+    plan_file.write_text(yaml.safe_dump(content, sort_keys=False))
+    command = ["benchmark", "--config", str(plan_file), "--output", "out", "--seeds", "0"]
+    assert main([*command, "--method", "uniform"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "nonsense" in error
+    assert "training.log" in error
+
+
+def test_means_deviations_and_gains_over_the_best_baseline(tmp_path: Path) -> None:
+    plan = Plan(
+        configs=[],
+        methods={
+            "a": Method(baseline=True),
+            "b": Method(baseline=True),
+            "c": Method(),
+        },
+        budgets={"1/8": (4, 6)},
+        classes=["x"],
+        seeds=[0, 1],
+    )
+    values = {"a": (0.1, 0.3), "b": (0.3, 0.5), "c": (0.6, 0.6)}
+    every = list(runs(plan, tmp_path))
+    for run in every:
+        run.folder.mkdir(parents=True)
+        score = {"iou/x": values[run.method][run.seed], "miou": 0.5}
+        (run.folder / "accuracy.json").write_text(json.dumps(score))
+    rows = collect(plan, every)
+    assert [row.mean("iou/x") for row in rows] == pytest.approx([0.2, 0.4, 0.6])
+    assert rows[0].deviation("iou/x") == pytest.approx(0.1414, abs=1e-4)
+    table = markdown(plan, rows)
+    assert "| c | 0.600 ± 0.000 (+50%)" in table
+    assert "| a | 0.200 ± 0.141 (-50%)" in table
+
+
+def test_a_sampler_is_trained_before_what_takes_it(tmp_path: Path) -> None:
+    plan = Plan(
+        configs=[],
+        methods={"late": Method(sampler="early"), "early": Method()},
+        budgets={"a": (4, 6), "b": (8, 12)},
+        classes=[],
+        seeds=[3],
+    )
+    every = list(runs(plan, tmp_path))
+    assert [(run.method, run.budget) for run in every] == [
+        ("early", "a"),
+        ("late", "a"),
+        ("early", "b"),
+        ("late", "b"),
+    ]
+    after = every[3].after
+    assert isinstance(after, Run)
+    assert after.folder == every[2].folder
+
+
+def test_unknown_names_in_a_plan_are_refused(plan_file: Path) -> None:
+    content = yaml.safe_load(plan_file.read_text())
+    content["methods"]["edge-optimal"]["sampler"] = "nobody"
+    plan_file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ArgumentError, match=r"`sampler` of method 'edge-optimal'.*'nobody'"):
+        read_plan(plan_file)
+    content["methods"]["edge-optimal"] = {"budgets": ["huge"]}
+    plan_file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ArgumentError, match=r"`budgets` of method 'edge-optimal'.*huge"):
+        read_plan(plan_file)
