@@ -15,6 +15,7 @@ cuts a triangle in an interval, and the intervals of all triangles tile the row 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import Size, check_grid
+from deformsample.geometry.raster import in_bands, triangles_of_band
 
 _BORDER_TOLERANCE = 1e-5  # normalised; a hundredth of a pixel in an image of 2,000
 
@@ -102,8 +104,10 @@ def locate(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
     rows, columns = (values.to(mesh.inverse.dtype) for values in (rows, columns))
     _check_axis(rows, "rows")
     _check_axis(columns, "columns")
-    triangle = _scan(mesh.by_height, _scan_axis(rows), _scan_axis(columns))
-    return Located(triangle, _barycentric(mesh.inverse, triangle, rows, columns))
+    rows, columns = scan_axis(rows), scan_axis(columns)
+    if rows.device.type == "cpu":
+        return _locate_compiled(mesh, rows, columns)
+    return _locate_anywhere(mesh, rows, columns)
 
 
 def _check_axis(values: Tensor, name: str) -> None:
@@ -145,11 +149,38 @@ def _inverse_maps(points: Tensor) -> Tensor:
     return torch.cat((a, rows), dim=-1)
 
 
-def _scan_axis(lattice: Tensor) -> Tensor:
-    # Intervals are closed at their start and open at their end, so that neighbours share no point.
-    # The last row and column of the image would belong to nobody: look for them just inside.
+def scan_axis(lattice: Tensor) -> Tensor:
+    """Lattice coordinates, just inside the image.
+
+    Intervals are closed at their start and open at their end, so that neighbours share no
+    point. The last row and column of the image would belong to nobody: look for them just inside.
+    """
     inside = 1 - 64 * torch.finfo(lattice.dtype).eps
     return lattice.clamp(-1, inside)
+
+
+def _locate_compiled(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
+    shape = (len(mesh.by_height), len(rows), len(columns))
+    triangle = torch.empty(shape, dtype=torch.long)
+    weights = torch.empty(*shape, 2, dtype=torch.float64)
+    for number in range(shape[0]):
+        band = partial(
+            triangles_of_band,
+            mesh.by_height[number].contiguous().numpy(),
+            mesh.inverse[number].contiguous().numpy(),
+            rows.numpy(),
+            columns.numpy(),
+            triangle[number].numpy(),
+            weights[number].numpy(),
+        )
+        in_bands(shape[1], band)
+    return Located(triangle, weights)
+
+
+def _locate_anywhere(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
+    """The same by tensor operations, on any device."""
+    triangle = _scan(mesh.by_height, rows, columns)
+    return Located(triangle, _barycentric(mesh.inverse, triangle, rows, columns))
 
 
 def _scan(by_height: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

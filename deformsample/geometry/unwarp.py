@@ -8,13 +8,15 @@ triangle has that class: linear interpolation keeps the order of scores.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import Size, axis, check_grid, check_size
-from deformsample.geometry.mesh import Located, Mesh, locate, triangulate
+from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
+from deformsample.geometry.raster import NOBODY, in_bands, labels_of_band
 
 _BLOCK_NUMBERS = 1 << 22
 """Interpolated numbers in work at once; with their corners' values some 60 MB."""
@@ -38,9 +40,9 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
     _check_values(values, grid, size)
     mesh = triangulate(grid)
     table = values.flatten(2).mT.contiguous()
-    image = _image_numbers(values)
+    image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks = []
-    for located in _blocks(mesh, grid, size, values.shape[1]):
+    for located in _blocks(mesh, size, values.shape[1]):
         numbers = mesh.corners[located.triangle]
         shares = _shares(located.weights).to(table.dtype)
         blocks.append(_weighted(table, image, numbers, shares))
@@ -55,7 +57,7 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
     at a time, and only where the corners of a triangle disagree.
 
     Args:
-        logits: (b, k, h, w), a float dtype, k at most 256.
+        logits: (b, k, h, w), a float dtype, k at most 254.
         grid: (b, h, w, 2), a mesh that covers the image.
         size: (H, W) of the image.
 
@@ -68,17 +70,44 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
     """
     _check_values(logits, grid, size)
     classes = logits.shape[1]
-    if classes > 256:
-        raise ArgumentError(f"Expected `logits` of at most 256 classes, but got {classes}.")
+    if classes >= NOBODY:
+        raise ArgumentError(
+            f"Expected `logits` of at most {NOBODY - 1} classes, but got {classes}."
+        )
     mesh = triangulate(grid)
     table = logits.flatten(2).mT.contiguous()
-    image = _image_numbers(logits)
     corner_class = table.argmax(dim=-1).to(torch.uint8)[:, mesh.corners]
     disputed = (corner_class[..., 1:] != corner_class[..., :1]).any(dim=-1)
+    agreed = corner_class[..., 0].masked_fill(disputed, NOBODY)
+    on_cpu = logits.device.type == "cpu"
+    return (_labels_compiled if on_cpu else _labels)(mesh, table, agreed, size)
+
+
+def _labels_compiled(mesh: Mesh, table: Tensor, agreed: Tensor, size: Size) -> Tensor:
+    rows, columns = (scan_axis(axis(n, mesh.inverse)).numpy() for n in size)
+    labels = torch.empty(len(table), *size, dtype=torch.uint8)
+    for number in range(len(table)):
+        band = partial(
+            labels_of_band,
+            mesh.by_height[number].contiguous().numpy(),
+            mesh.inverse[number].contiguous().numpy(),
+            mesh.corners.numpy(),
+            agreed[number].contiguous().numpy(),
+            table[number].float().numpy(),
+            rows,
+            columns,
+            labels[number].numpy(),
+        )
+        in_bands(size[0], band)
+    return labels
+
+
+def _labels(mesh: Mesh, table: Tensor, agreed: Tensor, size: Size) -> Tensor:
+    image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks = []
-    for located in _blocks(mesh, grid, size, classes):
-        labels = corner_class[..., 0][image, located.triangle]
-        where = disputed[image, located.triangle].nonzero(as_tuple=True)
+    for located in _blocks(mesh, size, table.shape[2]):
+        labels = agreed[image, located.triangle]
+        where = (labels == NOBODY).nonzero(as_tuple=True)
         numbers = mesh.corners[located.triangle[where]]
         shares = _shares(located.weights[where]).to(table.dtype)
         scores = _weighted(table, where[0], numbers, shares)
@@ -133,11 +162,11 @@ def _check_values(values: Tensor, grid: Tensor, size: Size) -> None:
         )
 
 
-def _blocks(mesh: Mesh, grid: Tensor, size: Size, channels: int) -> Iterator[Located]:
+def _blocks(mesh: Mesh, size: Size, channels: int) -> Iterator[Located]:
     """The places of all pixels, some rows at a time."""
     like = mesh.inverse
     rows, columns = axis(size[0], like), axis(size[1], like)
-    numbers_per_row = grid.shape[0] * size[1] * (channels + 16)  # 16 for the coordinates
+    numbers_per_row = len(like) * size[1] * (channels + 16)  # 16 for the coordinates
     for block in rows.split(max(1, _BLOCK_NUMBERS // numbers_per_row)):
         yield locate(mesh, block, columns)
 
@@ -148,10 +177,6 @@ def _weighted(table: Tensor, image: Tensor, numbers: Tensor, shares: Tensor) -> 
     for corner in (1, 2):
         total = total + table[image, numbers[..., corner]] * shares[..., corner, None]
     return total
-
-
-def _image_numbers(values: Tensor) -> Tensor:
-    return torch.arange(values.shape[0], device=values.device).view(-1, 1, 1)
 
 
 def _shares(weights: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from deformsample.geometry import (
     unwarp_labels,
     warp,
 )
+from deformsample.geometry.coordinates import axis
+from deformsample.geometry.mesh import _locate_anywhere, locate, scan_axis, triangulate
 
 
 def random_grid(b: int, h: int, w: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -87,5 +89,31 @@ def test_wrong_values_are_named() -> None:
     grid = identity_grid((4, 5), torch.zeros(1))
     with pytest.raises(ArgumentError, match=r"`values` of shape \(1, c, 4, 5\)"):
         unwarp(torch.zeros(1, 2, 5, 4), grid, (8, 8))
-    with pytest.raises(ArgumentError, match="at most 256 classes, but got 300"):
+    with pytest.raises(ArgumentError, match="at most 254 classes, but got 300"):
         unwarp_labels(torch.zeros(1, 300, 4, 5), grid, (8, 8))
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 6.0])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_compiled_scan_is_the_scan_of_other_devices(threads: int, sharpness: float) -> None:
+    scores = torch.randn(2, 1, 9, 14, dtype=torch.float64) * sharpness
+    grid = sampling_grid(softmax_density(scores), (9, 14), 2.0)
+    logits = torch.randn(2, 5, 9, 14, dtype=torch.float64)
+    logits[:, 0] += 1  # so that many triangles agree
+    mesh = triangulate(grid)
+    rows, columns = (scan_axis(axis(n, grid)) for n in (83, 131))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = locate(mesh, rows, columns)
+        labels = unwarp_labels(logits, grid, (83, 131))
+    finally:
+        torch.set_num_threads(before)
+    expected = _locate_anywhere(mesh, rows, columns)
+    assert torch.equal(found.triangle, expected.triangle)
+    torch.testing.assert_close(found.weights, expected.weights)
+    reference = unwarp(logits, grid, (83, 131))
+    first, second = reference.topk(2, dim=1).values.unbind(dim=1)
+    clear = first - second > 1e-5
+    assert torch.equal(labels[clear], reference.argmax(dim=1).byte()[clear])
+    assert float(clear.float().mean()) > 0.99
