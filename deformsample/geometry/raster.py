@@ -52,7 +52,8 @@ def _crossing(by_height: Floats, t: int, upper: int, lower: int, y: float) -> fl
     y0: float = by_height[t, upper, 1]
     x0: float = by_height[t, upper, 0]
     x1: float = by_height[t, lower, 0]
-    return x0 + (y - y0) / (by_height[t, lower, 1] - y0) * (x1 - x0)
+    y1: float = by_height[t, lower, 1]
+    return x0 + (y - y0) / (y1 - y0) * (x1 - x0)
 
 
 @_compiled
