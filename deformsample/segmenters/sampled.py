@@ -17,6 +17,7 @@ from deformsample.geometry import (
     identity_grid,
     image_pyramid,
     resize_grid,
+    sample_areas,
     unwarp_labels,
     warp,
     warp_pyramid,
@@ -81,6 +82,8 @@ class SampledSegmenter(nn.Module):
             without it, the grid learns only from what the loss says of the grid itself.
         network_multiple: pad the small image to a multiple of this, repeating its last row and
             column, for a network that needs one (most encoder-decoders: 32).
+        stretch_channel: show the network, as a fourth channel, how many pixels per side a sample
+            stands for: log2, relative to uniform sampling.
     """
 
     mean: Tensor
@@ -95,6 +98,7 @@ class SampledSegmenter(nn.Module):
         level_bias: float | None = 1.0,
         sample_gradient: bool = True,  # noqa: FBT001, FBT002 - always given by name, from a config
         network_multiple: int = 1,
+        stretch_channel: bool = False,  # noqa: FBT001, FBT002 - always given by name
     ) -> None:
         super().__init__()
         smallest = sampled_size if isinstance(sampled_size, int) else min(sampled_size)
@@ -112,6 +116,7 @@ class SampledSegmenter(nn.Module):
         self.level_bias = level_bias
         self.sample_gradient = sample_gradient
         self.network_multiple = network_multiple
+        self.stretch_channel = stretch_channel
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -127,7 +132,7 @@ class SampledSegmenter(nn.Module):
         """
         small, grid, density = self.downsample(image, labels)
         with record_function("network"):
-            logits = self._logits(small)
+            logits = self._logits(self._seen(small, grid))
         fine = resize_grid(grid, (logits.shape[2], logits.shape[3]))
         return Prediction(logits, fine, density, small)
 
@@ -156,14 +161,21 @@ class SampledSegmenter(nn.Module):
         prediction: Prediction = self(image)
         return prediction.labels((height, width))
 
-    def _logits(self, small: Tensor) -> Tensor:
-        h, w = small.shape[2:]
-        right, down = -w % self.network_multiple, -h % self.network_multiple
+    def _seen(self, small: Tensor, grid: Tensor) -> Tensor:
+        """What the network sees of the small image."""
         normalised = self._normalised(small)
+        if not self.stretch_channel:
+            return normalised
+        areas = sample_areas(grid.detach()).unsqueeze(1) * grid[0, ..., 0].numel()
+        return torch.cat((normalised, areas.clamp_min(1e-4).log2() / 2), dim=1)
+
+    def _logits(self, seen: Tensor) -> Tensor:
+        h, w = seen.shape[2:]
+        right, down = -w % self.network_multiple, -h % self.network_multiple
         if not right and not down:
-            whole: Tensor = self.network(normalised)
+            whole: Tensor = self.network(seen)
             return whole
-        padded: Tensor = self.network(F.pad(normalised, (0, right, 0, down), mode="replicate"))
+        padded: Tensor = self.network(F.pad(seen, (0, right, 0, down), mode="replicate"))
         return padded[..., :h, :w]
 
     def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> tuple[Tensor, Tensor]:
