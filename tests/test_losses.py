@@ -14,13 +14,15 @@ from deformsample.geometry import (
 )
 from deformsample.losses import (
     IGNORE_INDEX,
-    DensityTerm,
     EdgeDivergence,
     EdgeSquaredError,
+    EdgeTerm,
     WarpedLoss,
     cross_entropy,
 )
 from deformsample.segmenters import Prediction
+
+NONE = torch.zeros(2, 4, 4)  # errors, which edge terms do not look at
 
 
 def example(*, requires_grad: bool = False) -> tuple[Prediction, Tensor, Tensor]:
@@ -40,7 +42,7 @@ def test_cross_entropy_is_torchs_own_without_areas() -> None:
     weights = torch.tensor([1.0, 2.0, 0.5])
     for w in (None, weights):
         expected = F.cross_entropy(logits, labels, w, ignore_index=IGNORE_INDEX)
-        torch.testing.assert_close(cross_entropy(logits, labels, w, None), expected)
+        torch.testing.assert_close(cross_entropy(logits, labels, w, None)[0], expected)
 
 
 def test_area_weights_make_the_mean_one_over_the_image() -> None:
@@ -76,24 +78,26 @@ def test_all_ignored_is_zero_and_not_nan() -> None:
 
 
 @pytest.mark.parametrize("term", [EdgeDivergence(), EdgeSquaredError()])
-def test_density_terms_are_zero_at_their_target_and_lead_there(term: DensityTerm) -> None:
+def test_density_terms_are_zero_at_their_target_and_lead_there(term: EdgeTerm) -> None:
     _, labels, _ = example()
     target = boundary_density(
         labels, (6, 8), blur=term.blur, floor=term.floor, ignore_index=IGNORE_INDEX
     )
-    assert float(term(target, labels, 0.0)) == pytest.approx(0, abs=1e-5)
+    assert float(term(target, labels, NONE, 0.0)) == pytest.approx(0, abs=1e-5)
     scores = torch.randn(2, 1, 6, 8, requires_grad=True)
-    before = term(softmax_density(scores), labels, 0.0)
+    before = term(softmax_density(scores), labels, NONE, 0.0)
     (gradient,) = torch.autograd.grad(before, scores)
     step = 0.1 * gradient / gradient.norm()
-    assert term(softmax_density(scores - step), labels, 0.0) < before
+    assert term(softmax_density(scores - step), labels, NONE, 0.0) < before
 
 
 @pytest.mark.parametrize("term", [EdgeDivergence(), EdgeSquaredError()])
 @pytest.mark.parametrize("value", [0, IGNORE_INDEX])
-def test_constant_labels_have_a_finite_loss_and_gradient(term: DensityTerm, value: int) -> None:
+def test_constant_labels_have_a_finite_loss_and_gradient(term: EdgeTerm, value: int) -> None:
     scores = torch.randn(1, 1, 6, 8, requires_grad=True)
-    loss = term(softmax_density(scores), torch.full((1, 30, 40), value, dtype=torch.uint8), 0.0)
+    loss = term(
+        softmax_density(scores), torch.full((1, 30, 40), value, dtype=torch.uint8), NONE, 0.0
+    )
     loss.backward()
     assert bool(loss.isfinite())
     assert scores.grad is not None

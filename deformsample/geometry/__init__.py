@@ -7,6 +7,7 @@ Convention: images (b, c, h, w); sizes (h, w); points (x, y); grids (b, h, w, 2)
 from deformsample.geometry.coordinates import Size, from_pixels, identity_grid, to_pixels
 from deformsample.geometry.density import (
     boundary_density,
+    density_of,
     min_max,
     softmax_density,
     uniform_density,
@@ -20,6 +21,7 @@ from deformsample.geometry.warp import image_pyramid, warp, warp_labels, warp_py
 __all__ = [
     "Size",
     "boundary_density",
+    "density_of",
     "edge_optimal_grid",
     "from_pixels",
     "grid_density",

@@ -7,6 +7,8 @@ border of the image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -53,12 +55,17 @@ def label_boundaries(labels: Tensor, ignore_index: int) -> Tensor:
 
 
 def boundary_density(
-    labels: Tensor, size: Size, *, blur: float, floor: float, ignore_index: int
+    labels: Tensor,
+    size: Size,
+    *,
+    blur: float,
+    floor: float,
+    ignore_index: int,
+    class_weights: Sequence[float] | None = None,
 ) -> Tensor:
     """The density map that follows the boundaries of a label map.
 
-    Boundaries are found at full resolution, averaged over each map cell, blurred, and mixed with a
-    uniform share, so that a label map without any boundary gives the uniform density.
+    Boundaries are found at full resolution; see :func:`density_of` for what follows.
 
     Args:
         labels: class ids (b, H, W), an integer dtype.
@@ -66,20 +73,43 @@ def boundary_density(
         blur: standard deviation of the Gaussian blur, in map cells, positive.
         floor: density of a cell without boundaries, relative to the map's mean, in (0, 1].
         ignore_index: the id of pixels without a class.
+        class_weights: how much the boundary pixels of each class count; ``None`` for all alike.
+
+    Returns:
+        Density map (b, 1, h, w), float32.
+    """
+    edges = label_boundaries(labels, ignore_index)
+    if class_weights is not None:
+        table = torch.zeros(256, device=labels.device)
+        table[: len(class_weights)] = torch.tensor(list(class_weights))
+        edges = edges * table[labels.long()].unsqueeze(1)
+    return density_of(edges, size, blur=blur, floor=floor)
+
+
+def density_of(amounts: Tensor, size: Size, *, blur: float, floor: float) -> Tensor:
+    """The density map that is proportional to something in the image.
+
+    The amounts are averaged over each map cell, blurred, and mixed with a uniform share, so that an
+    image without any gives the uniform density.
+
+    Args:
+        amounts: (b, 1, H, W), not negative, uint8 or a float dtype.
+        size: (h, w) of the density map.
+        blur: standard deviation of the Gaussian blur, in map cells, positive.
+        floor: density of a cell without any, relative to the map's mean, in (0, 1].
 
     Returns:
         Density map (b, 1, h, w), float32.
     """
     if not 0 < floor <= 1:
         raise ArgumentError(f"Expected `floor` in (0, 1], but got {floor}.")
-    edges = label_boundaries(labels, ignore_index)
-    uniform = uniform_density(size, edges.new_zeros(len(edges), dtype=torch.float32))
-    cells = warp_pyramid(image_pyramid(edges), identity_grid(size, uniform), level_bias=0.0)
+    uniform = uniform_density(size, amounts.new_zeros(len(amounts), dtype=torch.float32))
+    cells = warp_pyramid(image_pyramid(amounts), identity_grid(size, uniform), level_bias=0.0)
     rows, columns = (reflected_gaussian(n, n, blur, like=cells).weights for n in size)
     blurred = rows @ cells @ columns.T
     total = blurred.sum(dim=(2, 3), keepdim=True)
-    edge_density = torch.where(total > 0, blurred / total.clamp_min(1e-12), uniform)
-    return (1 - floor) * edge_density + floor * uniform
+    proportional = torch.where(total > 0, blurred / total.clamp_min(1e-12), uniform)
+    return (1 - floor) * proportional + floor * uniform
 
 
 def min_max(density: Tensor) -> Tensor:

@@ -1,6 +1,12 @@
 """Losses of joint training, and the density terms that guide the sampler."""
 
-from deformsample.losses.density import DensityTerm, EdgeDivergence, EdgeSquaredError
+from deformsample.losses.density import (
+    DensityTerm,
+    EdgeDivergence,
+    EdgeSquaredError,
+    EdgeTerm,
+    ErrorDivergence,
+)
 from deformsample.losses.edge_grid import EdgeGridLoss
 from deformsample.losses.full_resolution import FullResolutionLoss
 from deformsample.losses.pixelwise import IGNORE_INDEX, PixelLoss, cross_entropy
@@ -12,6 +18,8 @@ __all__ = [
     "EdgeDivergence",
     "EdgeGridLoss",
     "EdgeSquaredError",
+    "EdgeTerm",
+    "ErrorDivergence",
     "FullResolutionLoss",
     "PixelLoss",
     "WarpedLoss",

@@ -62,9 +62,10 @@ class FullResolutionLoss(nn.Module):
             grid, axis(height, grid)[y::step], axis(width, grid)[x::step]
         )
         logits = interpolate_mesh(prediction.logits.float(), coordinates)
-        terms = {"segmentation": self.pixel_loss(logits, labels[:, y::step, x::step])}
+        loss, errors = self.pixel_loss(logits, labels[:, y::step, x::step])
+        terms = {"segmentation": loss}
         if self.density is not None:
-            terms["density"] = self.density(prediction.density, labels, progress)
+            terms["density"] = self.density(prediction.density, labels, errors, progress)
         return terms
 
     def _start(self, step: int) -> int:

@@ -41,17 +41,17 @@ class PixelLoss(nn.Module):
 
     def forward(
         self, logits: Tensor, labels: Tensor, pixel_weights: Tensor | None = None
-    ) -> Tensor:
-        """Scalar loss of logits (b, k, h, w) and labels (b, h, w); see :func:`cross_entropy`."""
-        loss = cross_entropy(logits, labels, self.class_weights, pixel_weights)
+    ) -> tuple[Tensor, Tensor]:
+        """The loss as a scalar, and its cross-entropy by pixel; see :func:`cross_entropy`."""
+        loss, errors = cross_entropy(logits, labels, self.class_weights, pixel_weights)
         if self.extra is not None:
             loss = loss + self.extra_weight * self.extra(logits, labels.long())
-        return loss
+        return loss, errors
 
 
 def cross_entropy(
     logits: Tensor, labels: Tensor, class_weights: Tensor | None, pixel_weights: Tensor | None
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Weighted mean of the cross-entropy over all pixels that have a class.
 
     Args:
@@ -61,7 +61,8 @@ def cross_entropy(
         pixel_weights: (b, h, w), or ``None``.
 
     Returns:
-        A scalar; 0 where no pixel has a class.
+        A scalar, 0 where no pixel has a class; and what each pixel contributes, (b, h, w), without
+        a gradient.
     """
     classes = logits.shape[1]
     if class_weights is not None and len(class_weights) != classes:
@@ -77,4 +78,5 @@ def cross_entropy(
         weights = weights * class_weights[labels.clamp_max(classes - 1)]
     if pixel_weights is not None:
         losses, weights = losses * pixel_weights, weights * pixel_weights
-    return losses.sum() / weights.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+    mean = losses.sum() / weights.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+    return mean, losses.detach()

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from deformsample.errors import ArgumentError
 from deformsample.geometry import sample_areas, warp_labels
-from deformsample.losses.density import DensityTerm
+from deformsample.losses.density import DensityTerm, ErrorDivergence
 from deformsample.losses.pixelwise import PixelLoss
 from deformsample.segmenters import Prediction
 
@@ -37,6 +38,11 @@ class WarpedLoss(nn.Module):
         extra_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        if isinstance(density, ErrorDivergence):
+            raise ArgumentError(
+                "Expected a density term that needs labels only, but got ErrorDivergence: it needs "
+                "errors over the whole image, as FullResolutionLoss has them."
+            )
         self.pixel_loss = PixelLoss(class_weights, extra, extra_weight)
         self.area_weighted = area_weighted
         self.density = density
@@ -54,7 +60,8 @@ class WarpedLoss(nn.Module):
         """
         areas = sample_areas(prediction.grid).detach() if self.area_weighted else None
         small_labels = warp_labels(labels, prediction.grid.detach())
-        terms = {"segmentation": self.pixel_loss(prediction.logits.float(), small_labels, areas)}
+        loss, errors = self.pixel_loss(prediction.logits.float(), small_labels, areas)
+        terms = {"segmentation": loss}
         if self.density is not None:
-            terms["density"] = self.density(prediction.density, labels, progress)
+            terms["density"] = self.density(prediction.density, labels, errors, progress)
         return terms
