@@ -18,6 +18,7 @@ torch.set_num_threads(2)
 SMALL = [
     "--model.segmenter.network.name=hrnet_w18_small",
     "--model.segmenter.network.stem_stride=4",
+    "--model.segmenter.network.refinement=1",
     "--model.segmenter.sampled_size=[16,24]",
     "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false",
