@@ -15,7 +15,8 @@ from deformsample.data import (
     SegmentationData,
     SplitDataset,
 )
-from deformsample.data.images import read_image, write_indexed
+from deformsample.data.cache import DecodedCache
+from deformsample.data.images import Pixels, read_image, write_indexed
 from deformsample.data.module import collate
 from deformsample.data.splits import seeded_split, split_from_file
 from deformsample.errors import ArgumentError, DataError
@@ -314,3 +315,42 @@ def test_images_of_two_sizes_in_a_batch_are_named(histology_tree: Path) -> None:
     split = SplitDataset(dataset, dataset.samples("train"))
     with pytest.raises(ArgumentError, match=r"one size.*`--data\.batch_size 1`"):
         collate([split[0], split[1]])
+
+
+def test_a_cache_decodes_once_and_sees_changes(
+    folder_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Path] = []
+
+    def counted(path: Path) -> Pixels:
+        decoded.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr("deformsample.data.dataset.read_image", counted)
+    dataset = Folder(str(folder_tree), classes={"a": (0, 0, 0), "b": (255, 255, 255)})
+    samples = dataset.samples("train")
+    plain = SplitDataset(dataset, samples)[0]
+    cached = SplitDataset(dataset, samples, cache=DecodedCache(tmp_path / "cache"))
+    decoded.clear()
+    for _ in range(2):
+        item = cached[0]
+        assert torch.equal(item["image"], plain["image"])
+        assert torch.equal(item["labels"], plain["labels"])
+    assert decoded == [samples[0].image]
+    save(samples[0].image.with_suffix(".png"), np.zeros((64, 96, 3), dtype=np.uint8)).replace(
+        samples[0].image
+    )
+    assert int(cached[0]["image"].max()) == 0
+    assert not list((tmp_path / "cache").glob("*partial*"))
+
+
+def test_cached_labels_belong_to_their_settings(hrf_tree: Path, tmp_path: Path) -> None:
+    cache = DecodedCache(tmp_path / "cache")
+    classes = {"none": (0, 0, 0), "artery": (255, 0, 0), "vein": (0, 0, 255)}
+    swapped = {"none": (0, 0, 0), "vein": (0, 0, 255), "artery": (255, 0, 0)}
+    labels = []
+    for names in (classes, swapped):
+        dataset = Folder(str(hrf_tree), names, "colours", split_file="hrf_split.csv")
+        labels.append(SplitDataset(dataset, dataset.samples("train"), cache=cache)[0]["labels"])
+    assert torch.equal(labels[0] == 1, labels[1] == 2)
+    assert bool((labels[0] == 1).any())

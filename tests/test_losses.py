@@ -1,5 +1,6 @@
 import pytest
 import torch
+from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,16 +11,22 @@ from deformsample.geometry import (
     sample_areas,
     sampling_grid,
     softmax_density,
+    unwarp,
     warp_labels,
 )
 from deformsample.losses import (
     IGNORE_INDEX,
     EdgeDivergence,
+    EdgeGridLoss,
     EdgeSquaredError,
     EdgeTerm,
+    ErrorDivergence,
+    FullResolutionLoss,
     WarpedLoss,
     cross_entropy,
 )
+from deformsample.losses.full_resolution import lattice_step
+from deformsample.samplers import EdgeOptimalOracle
 from deformsample.segmenters import Prediction
 
 NONE = torch.zeros(2, 4, 4)  # errors, which edge terms do not look at
@@ -126,3 +133,118 @@ def test_loss_on_the_identity_reads_the_labels_at_the_samples() -> None:
     assert float(WarpedLoss()(prediction, labels, 0.0)["segmentation"]) == pytest.approx(
         0, abs=1e-6
     )
+
+
+def test_full_resolution_loss_is_that_of_the_unwarped_logits() -> None:
+    prediction, labels, _ = example()
+    loss = FullResolutionLoss(class_weights=[1, 2, 3], lattice=2.0).eval()
+    step = lattice_step((30, 40), (6, 8), 2.0)
+    assert step == 2  # 5 pixels per sample and side, to the nearest
+    full = unwarp(prediction.logits, prediction.grid, (30, 40))[:, :, 1::2, 1::2]
+    expected = F.cross_entropy(
+        full, labels[:, 1::2, 1::2].long(), torch.tensor([1.0, 2, 3]), ignore_index=IGNORE_INDEX
+    )
+    actual = loss(prediction, labels, 0.0)["segmentation"]
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_full_resolution_loss_moves_the_samples_to_the_boundary() -> None:
+    """A sample of each class on both sides of an edge: the crossing must come to lie on it."""
+    labels = torch.zeros(1, 9, 41, dtype=torch.uint8)
+    labels[:, :, 28:] = 1
+    x = torch.tensor([-1.0, -0.4, 0.2, 1.0])
+    shift = torch.zeros(1, requires_grad=True)
+    loss = FullResolutionLoss(lattice=20.0).eval()
+    optimizer = torch.optim.Adam([shift], lr=0.02)
+    logits = torch.tensor([[6.0, 6, -6, -6], [-6, -6, 6, 6]])[None, :, None].expand(1, 2, 3, 4)
+    for _ in range(80):
+        moved = x + shift * torch.tensor([0.0, 1, 1, 0])
+        y = torch.tensor([-1.0, 0, 1])
+        grid = torch.stack(torch.meshgrid(moved, y, indexing="xy"), dim=-1)[None]
+        density = torch.full((1, 1, 3, 4), 1 / 12)
+        prediction = Prediction(logits, grid, density, torch.zeros(1, 3, 3, 4))
+        optimizer.zero_grad()
+        loss(prediction, labels, 0.0)["segmentation"].backward()
+        optimizer.step()
+    crossing = float(moved[1] + moved[2]) / 2
+    assert (crossing + 1) * 20 == pytest.approx(27.5, abs=0.3)  # between pixels 27 and 28
+
+
+def test_gradient_to_the_grid_can_be_left_out() -> None:
+    prediction, labels, scores = example(requires_grad=True)
+    logits = prediction.logits.requires_grad_()
+    for grid_gradient in (True, False):
+        loss = FullResolutionLoss(grid_gradient=grid_gradient)
+        scores.grad = None
+        loss(prediction._replace(logits=logits), labels, 0.0)["segmentation"].backward(
+            retain_graph=True
+        )
+        assert (scores.grad is not None) == grid_gradient
+
+
+def test_lattice_starts_anywhere_in_training_only() -> None:
+    prediction, labels, _ = example()
+    loss = FullResolutionLoss(lattice=1.0)
+    values = {float(loss.train()(prediction, labels, 0.0)["segmentation"]) for _ in range(10)}
+    assert len(values) > 1
+    values = {float(loss.eval()(prediction, labels, 0.0)["segmentation"]) for _ in range(3)}
+    assert len(values) == 1
+
+
+def test_a_second_loss_is_added_with_its_weight() -> None:
+    prediction, labels, _ = example()
+    lovasz = LovaszLoss("multiclass", ignore_index=IGNORE_INDEX)
+    plain = FullResolutionLoss().eval()(prediction, labels, 0.0)["segmentation"]
+    both = [
+        FullResolutionLoss(extra=lovasz, extra_weight=w).eval()(prediction, labels, 0.0)
+        for w in (1.0, 3.0)
+    ]
+    added = [float(terms["segmentation"] - plain) for terms in both]
+    assert added[0] > 0.1
+    assert added[1] == pytest.approx(3 * added[0], rel=1e-4)
+
+
+def test_weight_of_a_density_term_follows_its_schedule() -> None:
+    prediction, labels, _ = example()
+    term = EdgeDivergence(weight=1.0, final_weight=0.0)
+    values = [float(term(prediction.density, labels, NONE, p)) for p in (0.0, 0.25, 1.0)]
+    assert values[0] > 0
+    assert values[1] == pytest.approx(0.75 * values[0])
+    assert values[2] == 0
+
+
+def test_error_density_goes_where_the_errors_are() -> None:
+    errors = torch.zeros(1, 40, 60)
+    errors[:, 10:20, 40:50] = 2.0
+    target = ErrorDivergence().target((8, 12), torch.zeros(1, 80, 120).byte(), errors)
+    assert float(target.sum()) == pytest.approx(1)
+    assert float(target[..., 2:4, 8:10].sum()) > 0.5
+    assert float(target.min()) > 0
+
+
+def test_errors_at_the_samples_are_no_errors_of_the_image() -> None:
+    with pytest.raises(ArgumentError, match="ErrorDivergence: it needs errors over the whole"):
+        WarpedLoss(density=ErrorDivergence())
+
+
+def test_boundaries_of_a_class_can_count_more() -> None:
+    labels = torch.zeros(1, 40, 60, dtype=torch.uint8)
+    labels[:, 5:10, 5:10] = 1
+    labels[:, 25:30, 45:50] = 2
+    plain, weighed = (
+        EdgeDivergence(class_weights=w).target((8, 12), labels, NONE) for w in (None, [1, 1, 9])
+    )
+    corner = (..., slice(4, 7), slice(8, 11))
+    assert float(weighed[corner].sum()) > 1.5 * float(plain[corner].sum())
+
+
+def test_edge_grid_loss_is_zero_at_its_target() -> None:
+    labels = torch.zeros(1, 30, 40, dtype=torch.uint8)
+    labels[:, 10:20, 10:30] = 1
+    _, grid = EdgeOptimalOracle((4, 5), 1.0).from_labels(labels, (6, 8), (12, 16))
+    image = torch.zeros(1, 3, 12, 16)
+    best = Prediction(torch.zeros(1, 2, 12, 16), grid, torch.ones(1, 1, 6, 8) / 48, image)
+    loss = EdgeGridLoss((4, 5), 1.0)
+    assert float(loss(best, labels, 0.0)["grid"]) == pytest.approx(0, abs=1e-10)
+    uniform = best._replace(grid=identity_grid((12, 16), grid))
+    assert float(loss(uniform, labels, 0.0)["grid"]) > 1e-5

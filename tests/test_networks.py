@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from deformsample.errors import ArgumentError
-from deformsample.networks import DeformationNet, HRNet
+from deformsample.networks import DeformationNet, HRNet, PSPNet, UNet
+from deformsample.networks.head import refining_head
 
 
 def test_reference_module_has_the_published_number_of_parameters() -> None:
@@ -61,3 +62,51 @@ def test_an_unreachable_hub_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(ArgumentError, match=r"'hub'.*no route to the hub.*`weights: PATH`"):
         HRNet(3, weights="hub")
+
+
+@pytest.mark.parametrize("refinement", [1, 2, 3])
+def test_unet_takes_any_size_and_refines_corner_to_corner(refinement: int) -> None:
+    net = UNet(4, (8, 8, 8), refinement=refinement).eval()
+    for height, width in ((17, 23), (16, 9)):
+        logits = net(torch.rand(2, 3, height, width))
+        expected = ((height - 1) * refinement + 1, (width - 1) * refinement + 1)
+        assert logits.shape == (2, 4, *expected)
+
+
+def test_refined_logits_at_a_sample_depend_on_it_alone() -> None:
+    head = refining_head(3, 2, 2)
+    features = torch.rand(1, 3, 5, 6)
+    changed = features.clone()
+    changed[..., 2, 3] += 1
+    where = (head(changed) - head(features)).abs().sum(dim=1)[0] > 1e-7
+    assert bool(where[3:6, 5:8].all())
+    where[3:6, 5:8] = False
+    assert not bool(where.any())
+
+
+def test_hrnet_refines_too() -> None:
+    net = HRNet(3, stem_stride=1, refinement=2).eval()
+    assert net(torch.rand(1, 3, 33, 50)).shape == (1, 3, 65, 99)
+    with pytest.raises(ArgumentError, match="`refinement` above 1 with a `stem_stride` of 1"):
+        HRNet(3, stem_stride=2, refinement=2)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050"])
+def test_pspnet_on_any_backbone_and_size(name: str) -> None:
+    net = PSPNet(5, name, channels=32).train()
+    logits = net(torch.rand(1, 3, 65, 90))  # a batch of one, in training mode
+    assert logits.shape == (1, 5, 65, 90)
+    assert net.trunk.feature_info.reduction()[-1] == 8
+
+
+def test_pspnet_sees_the_whole_image() -> None:
+    net = PSPNet(2, "resnet18", channels=32).eval()
+    image = torch.rand(1, 3, 256, 256, requires_grad=True)
+    net(image)[0, 0, 0, 0].backward()
+    assert image.grad is not None
+    assert float(image.grad[0, :, 200:, 200:].abs().max()) > 0
+
+
+def test_an_unknown_backbone_is_named() -> None:
+    with pytest.raises(ArgumentError, match="`name` of a model of timm, but got 'resnet19'"):
+        PSPNet(2, "resnet19")

@@ -3,9 +3,9 @@ import torch
 from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry import identity_grid, unwarp, warp
+from deformsample.geometry import identity_grid, local_stretch, unwarp, warp
 from deformsample.networks import DeformationNet
-from deformsample.samplers import LearnedSampler, UniformSampler
+from deformsample.samplers import EdgeDensityOracle, LearnedSampler, UniformSampler
 from deformsample.segmenters import SampledSegmenter, sampled_size
 
 
@@ -96,3 +96,63 @@ def test_wrong_arguments_are_named() -> None:
         learned()(torch.zeros(1, 3, 8, 8, dtype=torch.int32))
     with pytest.raises(ArgumentError, match="`sigma`"):
         LearnedSampler(DeformationNet(), sigma=0.0)
+
+
+class Refined(nn.Module):
+    """Two logits a sample and side."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        h, w = image.shape[2:]
+        return torch.rand(len(image), 2, 2 * h - 1, 2 * w - 1)
+
+
+def test_refined_logits_lie_between_the_samples() -> None:
+    segmenter = SampledSegmenter(LearnedSampler(DeformationNet((8,))), Refined(), (10, 15)).eval()
+    image = torch.rand(1, 3, 40, 60)
+    prediction, small = segmenter(image), segmenter.downsample(image)
+    assert prediction.grid.shape == (1, 19, 29, 2)
+    torch.testing.assert_close(prediction.grid[:, ::2, ::2], small.grid)
+    between = (small.grid[:, :, 1:] + small.grid[:, :, :-1]) / 2
+    torch.testing.assert_close(prediction.grid[:, ::2, 1::2], between)
+    assert segmenter.segment(image).shape == (1, 40, 60)
+
+
+class Seen(nn.Module):
+    """Keeps what it was given."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.image = image
+        return image[:, :2]
+
+
+def test_networks_that_need_a_multiple_get_it() -> None:
+    seen = Seen()
+    segmenter = SampledSegmenter(UniformSampler(), seen, (10, 15), network_multiple=8)
+    prediction = segmenter(torch.rand(1, 3, 40, 60))
+    assert seen.image.shape == (1, 3, 16, 16)
+    assert torch.equal(seen.image[..., 10:, :15], seen.image[..., 9:10, :15].expand(-1, -1, 6, -1))
+    assert prediction.logits.shape == (1, 2, 10, 15)
+
+
+def test_the_stretch_is_shown_to_the_network() -> None:
+    seen = Seen()
+    uniform = SampledSegmenter(UniformSampler(), seen, (10, 15), stretch_channel=True)
+    uniform(torch.rand(1, 3, 40, 60))
+    torch.testing.assert_close(seen.image[:, 3], torch.zeros(1, 10, 15), rtol=0, atol=1e-5)
+    sampler = EdgeDensityOracle()
+    labels = torch.zeros(1, 40, 60, dtype=torch.uint8)
+    labels[:, 20:, 30:] = 1
+    oracle = SampledSegmenter(sampler, seen, (10, 15), stretch_channel=True)
+    grid = oracle(torch.rand(1, 3, 40, 60), labels).grid
+    expected = local_stretch(grid, (10, 15)).log2()
+    torch.testing.assert_close(seen.image[:, 3], expected, rtol=1e-4, atol=1e-4)
+    assert float(expected.min()) < -0.2
+    assert float(expected.max()) > 0.2
+
+
+def test_without_sample_gradient_the_image_does_not_move_the_grid() -> None:
+    for sample_gradient in (True, False):
+        segmenter = learned(sampled_size=(10, 15), sample_gradient=sample_gradient)
+        prediction = segmenter(torch.rand(1, 3, 40, 60))
+        assert prediction.image.requires_grad == sample_gradient
+        assert prediction.grid.requires_grad

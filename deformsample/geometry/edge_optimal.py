@@ -30,7 +30,7 @@ from deformsample.geometry.coordinates import (
     to_pixels,
 )
 from deformsample.geometry.density import label_boundaries
-from deformsample.geometry.grid import sample_areas
+from deformsample.geometry.grid import local_stretch
 from deformsample.geometry.inverse import inverse_coordinates
 
 _FREE, _HELD = 1.0, 2.0
@@ -131,7 +131,7 @@ def grid_density(grid: Tensor, size: Size) -> Tensor:
     """
     height, width = size
     rows, columns = axis(height, grid), axis(width, grid)
-    per_area = 1 / sample_areas(grid).abs().clamp_min(1e-12).unsqueeze(1)
+    per_area = 1 / local_stretch(grid, size).square().clamp_min(1e-9).unsqueeze(1)
     places = inverse_coordinates(grid, rows, columns)
     density = F.grid_sample(per_area, places, padding_mode="border", align_corners=True)
     return density / density.sum(dim=(2, 3), keepdim=True)

@@ -16,8 +16,8 @@ from deformsample.geometry import (
     Size,
     identity_grid,
     image_pyramid,
+    local_stretch,
     resize_grid,
-    sample_areas,
     unwarp_labels,
     warp,
     warp_pyramid,
@@ -166,8 +166,8 @@ class SampledSegmenter(nn.Module):
         normalised = self._normalised(small)
         if not self.stretch_channel:
             return normalised
-        areas = sample_areas(grid.detach()).unsqueeze(1) * grid[0, ..., 0].numel()
-        return torch.cat((normalised, areas.clamp_min(1e-4).log2() / 2), dim=1)
+        stretch = local_stretch(grid.detach(), (small.shape[2], small.shape[3])).unsqueeze(1)
+        return torch.cat((normalised, stretch.clamp_min(1e-2).log2()), dim=1)
 
     def _logits(self, seen: Tensor) -> Tensor:
         h, w = seen.shape[2:]
