@@ -59,6 +59,50 @@ def test_every_data_set_with_every_method(
     assert model.segmenter.sampler.title == method.removesuffix("_paper")
 
 
+@pytest.mark.parametrize(
+    ("method", "title"),
+    [
+        ("edge_density", "learned"),
+        ("edge_optimal_sampler", "edge-optimal"),
+        ("edge_optimal", "edge-optimal"),
+        ("separable", "separable"),
+        ("separable_fixed", "separable"),
+        ("uniform_antialiased", "uniform"),
+        ("uniform_bilinear", "uniform"),
+    ],
+)
+def test_every_rival(method: str, title: str, folder_tree: Path, in_tmp: Path) -> None:
+    checkpoint = fit("folder.yaml", folder_tree, in_tmp / "run", f"--config=method/{method}.yaml")
+    assert deformsample.load(checkpoint).segmenter.sampler.title == title
+
+
+def test_an_oracle_is_measured_but_does_not_predict(folder_tree: Path, in_tmp: Path) -> None:
+    more = ["--config=method/edge_optimal_oracle.yaml"]
+    checkpoint = fit("folder.yaml", folder_tree, in_tmp / "run", *more)
+    assert 0 <= measured(in_tmp / "run")["val/miou"] <= 1
+    image = folder_tree / "images" / "p0_1.png"
+    with pytest.raises(ArgumentError, match="places samples by the truth"):
+        deformsample.load(checkpoint).segment(image)
+
+
+def test_any_encoder_decoder_by_its_class_path(folder_tree: Path, in_tmp: Path) -> None:
+    network = {
+        "class_path": "segmentation_models_pytorch.Unet",
+        "init_args": {"encoder_name": "resnet18", "encoder_weights": None},
+    }
+    segmenter = {"init_args": {"network": network, "network_multiple": 32}}
+    (in_tmp / "unet.yaml").write_text(yaml.safe_dump({"model": {"segmenter": segmenter}}))
+    arguments = [
+        *("--config", "folder.yaml", "--config", "unet.yaml", f"--data.root={folder_tree}"),
+        *("--output=run", *SHORT),
+        "--model.segmenter.sampled_size=[30,40]",
+        *[option for option in SMALL if "network" not in option and "sampled" not in option],
+    ]
+    assert main(arguments) == 0
+    model = deformsample.load("run/checkpoints/last.ckpt")
+    assert model.segment(folder_tree / "images" / "p0_1.png").shape == (64, 96)
+
+
 def test_quickstart_config_trains_on_its_own_data(in_tmp: Path) -> None:
     arguments = ["--config", "quickstart.yaml", "--output=run", *SMALL, *SHORT]
     assert (
