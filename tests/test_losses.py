@@ -241,7 +241,7 @@ def test_boundaries_of_a_class_can_count_more() -> None:
 def test_edge_grid_loss_is_zero_at_its_target() -> None:
     labels = torch.zeros(1, 30, 40, dtype=torch.uint8)
     labels[:, 10:20, 10:30] = 1
-    _, grid = EdgeOptimalOracle((4, 5), 1.0).from_labels(labels, (6, 8), (12, 16))
+    _, grid, _ = EdgeOptimalOracle((4, 5), 1.0).from_labels(labels, (6, 8), (12, 16))
     image = torch.zeros(1, 3, 12, 16)
     best = Prediction(torch.zeros(1, 2, 12, 16), grid, torch.ones(1, 1, 6, 8) / 48, image)
     loss = EdgeGridLoss((4, 5), 1.0)

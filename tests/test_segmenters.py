@@ -49,7 +49,7 @@ def test_segmenting_a_bright_half_finds_it_at_full_resolution() -> None:
 
 
 def test_uniform_sampling_is_the_identity_grid() -> None:
-    density, grid = UniformSampler()(torch.rand(2, 3, 4, 5), (8, 9))
+    density, grid, _ = UniformSampler()(torch.rand(2, 3, 4, 5), (8, 9))
     assert torch.equal(grid, identity_grid((8, 9), grid))
     torch.testing.assert_close(density.sum(dim=(1, 2, 3)), torch.ones(2))
 
@@ -156,3 +156,17 @@ def test_without_sample_gradient_the_image_does_not_move_the_grid() -> None:
         prediction = segmenter(torch.rand(1, 3, 40, 60))
         assert prediction.image.requires_grad == sample_gradient
         assert prediction.grid.requires_grad
+
+
+def test_what_the_sampler_saw_is_shown_where_the_samples_are() -> None:
+    class Ramp(nn.Module):
+        """Flat scores, and the x of every cell as a feature."""
+
+        def forward(self, thumbnail: Tensor) -> Tensor:
+            x = identity_grid((thumbnail.shape[2], thumbnail.shape[3]), thumbnail)[..., 0]
+            return torch.stack((torch.linspace(0, 2, x[0].numel()).view_as(x), x), dim=1)
+
+    seen = Seen()
+    segmenter = SampledSegmenter(LearnedSampler(Ramp()), seen, (10, 15))
+    prediction = segmenter(torch.rand(1, 3, 40, 60))
+    torch.testing.assert_close(seen.image[:, 3], prediction.grid[..., 0], rtol=0, atol=1e-5)

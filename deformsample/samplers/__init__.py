@@ -1,6 +1,6 @@
 """Samplers: from a thumbnail to a density map and a sampling grid."""
 
-from deformsample.samplers.base import Sampler
+from deformsample.samplers.base import Placement, Sampler
 from deformsample.samplers.edge_optimal import EdgeOptimalSampler
 from deformsample.samplers.frozen import FrozenSampler
 from deformsample.samplers.learned import LearnedSampler
@@ -15,6 +15,7 @@ __all__ = [
     "FrozenSampler",
     "LearnedSampler",
     "OracleSampler",
+    "Placement",
     "Sampler",
     "SeparableSampler",
     "UniformSampler",

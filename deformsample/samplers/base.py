@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from deformsample.geometry import Size
+
+
+class Placement(NamedTuple):
+    """Where an image is sampled, and what the sampler saw on the way."""
+
+    density: Tensor
+    """Density map (b, 1, h, w) of the thumbnail's size, with sum 1."""
+
+    grid: Tensor
+    """(b, *size, 2), covers the image: its border samples lie on the image border."""
+
+    context: Tensor | None = None
+    """Features (b, c, h, w) of the thumbnail for the segmentation network, where there are any."""
 
 
 class Sampler(nn.Module, ABC):
@@ -16,14 +30,10 @@ class Sampler(nn.Module, ABC):
     """What tables and pictures call it."""
 
     @abstractmethod
-    def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
         """Place the samples.
 
         Args:
             thumbnail: (b, 3, h, w), normalised.
             size: (h, w) of the grid.
-
-        Returns:
-            Density map (b, 1, h, w) of the thumbnail's size, with sum 1, and a grid
-            (b, *size, 2) that covers the image: its border samples lie on the image border.
         """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deformsample.geometry import Size, grid_density, identity_grid, resize_grid
-from deformsample.samplers.base import Sampler
+from deformsample.samplers.base import Placement, Sampler
 
 
 class EdgeOptimalSampler(Sampler):
@@ -26,11 +26,11 @@ class EdgeOptimalSampler(Sampler):
         super().__init__()
         self.network = network
 
-    def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
         """See :class:`Sampler`."""
         displacements = self.network(thumbnail).float()
         grid = resize_grid(_displaced(displacements), size)
-        return grid_density(grid, (thumbnail.shape[2], thumbnail.shape[3])), grid
+        return Placement(grid_density(grid, (thumbnail.shape[2], thumbnail.shape[3])), grid)
 
 
 def _displaced(displacements: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from deformsample.checkpoint import read_checkpoint
 from deformsample.errors import CheckpointError
 from deformsample.geometry import Size
-from deformsample.samplers.base import Sampler
+from deformsample.samplers.base import Placement, Sampler
 
 _PREFIX = "segmenter.sampler."
 
@@ -31,10 +31,10 @@ class FrozenSampler(Sampler):
             _load(sampler, Path(weights).expanduser())
         sampler.requires_grad_(requires_grad=False)
 
-    def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
         """See :class:`Sampler`."""
-        density, grid = self.sampler(thumbnail, size)
-        return density, grid
+        placement: Placement = self.sampler(thumbnail, size)
+        return placement
 
     def train(self, mode: bool = True) -> FrozenSampler:  # noqa: FBT001, FBT002 - torch's own
         """Stay in eval mode: batch statistics are frozen too."""

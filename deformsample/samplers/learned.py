@@ -7,14 +7,15 @@ from torch import Tensor, nn
 from deformsample.errors import ArgumentError
 from deformsample.geometry import Size, sampling_grid, softmax_density
 from deformsample.geometry.kernel import MIN_SIGMA
-from deformsample.samplers.base import Sampler
+from deformsample.samplers.base import Placement, Sampler
 
 
 class LearnedSampler(Sampler):
     """A density map predicted by a network, and the grid that follows it.
 
     Args:
-        network: thumbnail (b, 3, h, w) to scores (b, 1, h, w).
+        network: thumbnail (b, 3, h, w) to scores (b, 1, h, w), or to (b, 1 + c, h, w): the further
+            channels are shown to the segmentation network, beside the samples' colours.
         sigma: width of the Gaussian kernel (its standard deviation), in cells of the density map.
     """
 
@@ -27,7 +28,9 @@ class LearnedSampler(Sampler):
         self.network = network
         self.sigma = sigma
 
-    def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
         """See :class:`Sampler`."""
-        density = softmax_density(self.network(thumbnail).float())
-        return density, sampling_grid(density, size, self.sigma)
+        seen = self.network(thumbnail)
+        density = softmax_density(seen[:, :1].float())
+        grid = sampling_grid(density, size, self.sigma)
+        return Placement(density, grid, seen[:, 1:] if seen.shape[1] > 1 else None)

@@ -16,13 +16,13 @@ from deformsample.geometry import (
     resize_grid,
     sampling_grid,
 )
-from deformsample.samplers.base import Sampler
+from deformsample.samplers.base import Placement, Sampler
 
 
 class OracleSampler(Sampler):
     """Places samples by the true labels, in training and measurement; it cannot predict."""
 
-    def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
         """Refuse, since no labels came."""
         raise ArgumentError(
             f"Expected labels for {type(self).__name__}, which places samples by the truth: it can "
@@ -30,7 +30,7 @@ class OracleSampler(Sampler):
         )
 
     @abstractmethod
-    def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> tuple[Tensor, Tensor]:
+    def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> Placement:
         """Place the samples.
 
         Args:
@@ -64,12 +64,12 @@ class EdgeDensityOracle(OracleSampler):
         self.floor = floor
         self.ignore_index = ignore_index
 
-    def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> tuple[Tensor, Tensor]:
+    def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> Placement:
         """See :class:`OracleSampler`."""
         density = boundary_density(
             labels, map_size, blur=self.blur, floor=self.floor, ignore_index=self.ignore_index
         )
-        return density, sampling_grid(density, size, self.sigma)
+        return Placement(density, sampling_grid(density, size, self.sigma))
 
 
 class EdgeOptimalOracle(OracleSampler):
@@ -95,8 +95,8 @@ class EdgeOptimalOracle(OracleSampler):
         self.smoothness = smoothness
         self.ignore_index = ignore_index
 
-    def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> tuple[Tensor, Tensor]:
+    def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> Placement:
         """See :class:`OracleSampler`."""
         boundary = nearest_boundary(labels, self.coarse_size or size, self.ignore_index)
         grid = resize_grid(edge_optimal_grid(boundary, self.smoothness), size)
-        return grid_density(grid, map_size), grid
+        return Placement(grid_density(grid, map_size), grid)

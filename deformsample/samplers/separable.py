@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from deformsample.errors import ArgumentError
 from deformsample.geometry import Size, sampling_grid, softmax_density
 from deformsample.geometry.kernel import MIN_SIGMA
-from deformsample.samplers.base import Sampler
+from deformsample.samplers.base import Placement, Sampler
 
 
 class SeparableSampler(Sampler):
@@ -31,8 +31,8 @@ class SeparableSampler(Sampler):
         self.network = network
         self.sigma = sigma
 
-    def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
         """See :class:`Sampler`."""
         density = softmax_density(self.network(thumbnail).float())
         product = density.sum(dim=2, keepdim=True) * density.sum(dim=3, keepdim=True)
-        return product, sampling_grid(product, size, self.sigma)
+        return Placement(product, sampling_grid(product, size, self.sigma))

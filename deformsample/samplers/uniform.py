@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from deformsample.geometry import Size, identity_grid, uniform_density
-from deformsample.samplers.base import Sampler
+from deformsample.samplers.base import Placement, Sampler
 
 
 class UniformSampler(Sampler):
@@ -13,7 +13,7 @@ class UniformSampler(Sampler):
 
     title = "uniform"
 
-    def forward(self, thumbnail: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
         """See :class:`Sampler`."""
         h, w = thumbnail.shape[2:]
-        return uniform_density((h, w), thumbnail), identity_grid(size, thumbnail)
+        return Placement(uniform_density((h, w), thumbnail), identity_grid(size, thumbnail))

@@ -22,7 +22,7 @@ from deformsample.geometry import (
     warp,
     warp_pyramid,
 )
-from deformsample.samplers import OracleSampler, Sampler
+from deformsample.samplers import OracleSampler, Placement, Sampler
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -130,14 +130,19 @@ class SampledSegmenter(nn.Module):
         Returns:
             ``Prediction``; its ``labels`` method brings it to the image's own size.
         """
-        small, grid, density = self.downsample(image, labels)
+        (small, grid, density), context = self._downsample(image, labels)
         with record_function("network"):
-            logits = self._logits(self._seen(small, grid))
+            logits = self._logits(self._seen(small, grid, context))
         fine = resize_grid(grid, (logits.shape[2], logits.shape[3]))
         return Prediction(logits, fine, density, small)
 
     def downsample(self, image: Tensor, labels: Tensor | None = None) -> Downsampled:
         """Sample an image (b, 3, H, W), uint8, or float in [0, 1]; labels as in ``forward``."""
+        return self._downsample(image, labels)[0]
+
+    def _downsample(
+        self, image: Tensor, labels: Tensor | None
+    ) -> tuple[Downsampled, Tensor | None]:
         white = _white(image)  # dividing the few samples is cheaper than dividing the whole image
         height, width = image.shape[2:]
         size = sampled_size((height, width), self.sampled_size)
@@ -148,11 +153,11 @@ class SampledSegmenter(nn.Module):
             source = [image] if self.level_bias is None else image_pyramid(image)
             thumbnail = _sampled(source, uniform, None if self.level_bias is None else 0.0) / white
         with record_function("density"):
-            density, grid = self._place(thumbnail, size, labels)
+            density, grid, context = self._place(thumbnail, size, labels)
         with record_function("warp"):
             places = grid if self.sample_gradient else grid.detach()
             small = _sampled(source, places, self.level_bias) / white
-        return Downsampled(small, grid, density)
+        return Downsampled(small, grid, density), context
 
     @torch.no_grad()
     def segment(self, image: Tensor) -> Tensor:
@@ -161,13 +166,15 @@ class SampledSegmenter(nn.Module):
         prediction: Prediction = self(image)
         return prediction.labels((height, width))
 
-    def _seen(self, small: Tensor, grid: Tensor) -> Tensor:
+    def _seen(self, small: Tensor, grid: Tensor, context: Tensor | None) -> Tensor:
         """What the network sees of the small image."""
-        normalised = self._normalised(small)
-        if not self.stretch_channel:
-            return normalised
-        stretch = local_stretch(grid.detach(), (small.shape[2], small.shape[3])).unsqueeze(1)
-        return torch.cat((normalised, stretch.clamp_min(1e-2).log2()), dim=1)
+        seen = [self._normalised(small)]
+        if self.stretch_channel:
+            stretch = local_stretch(grid.detach(), (small.shape[2], small.shape[3])).unsqueeze(1)
+            seen.append(stretch.clamp_min(1e-2).log2())
+        if context is not None:
+            seen.append(warp(context, grid.detach()))
+        return torch.cat(seen, dim=1)
 
     def _logits(self, seen: Tensor) -> Tensor:
         h, w = seen.shape[2:]
@@ -178,12 +185,12 @@ class SampledSegmenter(nn.Module):
         padded: Tensor = self.network(F.pad(seen, (0, right, 0, down), mode="replicate"))
         return padded[..., :h, :w]
 
-    def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
         if isinstance(self.sampler, OracleSampler) and labels is not None:
             map_size = (thumbnail.shape[2], thumbnail.shape[3])
             return self.sampler.from_labels(labels, map_size, size)
-        density, grid = self.sampler(self._normalised(thumbnail), size)
-        return density, grid
+        placement: Placement = self.sampler(self._normalised(thumbnail), size)
+        return placement
 
     def _normalised(self, image: Tensor) -> Tensor:
         return (image - self.mean) / self.std
