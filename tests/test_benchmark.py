@@ -78,7 +78,7 @@ def test_trains_measures_reports_and_goes_on_where_it_stopped(
 
     # The second stage has the sampler of the first one.
     weights = [
-        torch.load(out / name / "tiny/seed_0/training/checkpoints/last.ckpt", weights_only=True)
+        torch.load(out / name / "small/seed_0/training/checkpoints/last.ckpt", weights_only=True)
         for name in ("regressor", "edge-optimal")
     ]
     first = weights[0]["state_dict"]["segmenter.sampler.network.second.head.weight"]

@@ -153,6 +153,7 @@ def test_resuming_continues_the_epochs_and_keeps_the_old_run(
     assert (in_tmp / "first" / "metrics.csv").read_text() == before
     content = torch.load(in_tmp / "second" / "checkpoints" / "last.ckpt", weights_only=True)
     assert content["epoch"] == 2
+    assert torch.load(last, weights_only=True)["epoch"] == 0
 
 
 def test_the_same_seed_gives_the_same_weights(folder_tree: Path, in_tmp: Path) -> None:
