@@ -3,9 +3,9 @@ import torch
 from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry import identity_grid, local_stretch, unwarp, warp
+from deformsample.geometry import identity_grid, unwarp, warp
 from deformsample.networks import DeformationNet
-from deformsample.samplers import EdgeDensityOracle, LearnedSampler, UniformSampler
+from deformsample.samplers import LearnedSampler, UniformSampler
 from deformsample.segmenters import SampledSegmenter, sampled_size
 
 
@@ -132,22 +132,6 @@ def test_networks_that_need_a_multiple_get_it() -> None:
     assert seen.image.shape == (1, 3, 16, 16)
     assert torch.equal(seen.image[..., 10:, :15], seen.image[..., 9:10, :15].expand(-1, -1, 6, -1))
     assert prediction.logits.shape == (1, 2, 10, 15)
-
-
-def test_the_stretch_is_shown_to_the_network() -> None:
-    seen = Seen()
-    uniform = SampledSegmenter(UniformSampler(), seen, (10, 15), stretch_channel=True)
-    uniform(torch.rand(1, 3, 40, 60))
-    torch.testing.assert_close(seen.image[:, 3], torch.zeros(1, 10, 15), rtol=0, atol=1e-5)
-    sampler = EdgeDensityOracle()
-    labels = torch.zeros(1, 40, 60, dtype=torch.uint8)
-    labels[:, 20:, 30:] = 1
-    oracle = SampledSegmenter(sampler, seen, (10, 15), stretch_channel=True)
-    grid = oracle(torch.rand(1, 3, 40, 60), labels).grid
-    expected = local_stretch(grid, (10, 15)).log2()
-    torch.testing.assert_close(seen.image[:, 3], expected, rtol=1e-4, atol=1e-4)
-    assert float(expected.min()) < -0.2
-    assert float(expected.max()) > 0.2
 
 
 def test_without_sample_gradient_the_image_does_not_move_the_grid() -> None:

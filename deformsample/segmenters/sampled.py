@@ -16,7 +16,6 @@ from deformsample.geometry import (
     Size,
     identity_grid,
     image_pyramid,
-    local_stretch,
     resize_grid,
     unwarp_labels,
     warp,
@@ -82,8 +81,6 @@ class SampledSegmenter(nn.Module):
             without it, the grid learns only from what the loss says of the grid itself.
         network_multiple: pad the small image to a multiple of this, repeating its last row and
             column, for a network that needs one (most encoder-decoders: 32).
-        stretch_channel: show the network, as a fourth channel, how many pixels per side a sample
-            stands for: log2, relative to uniform sampling.
     """
 
     mean: Tensor
@@ -98,7 +95,6 @@ class SampledSegmenter(nn.Module):
         level_bias: float | None = 1.0,
         sample_gradient: bool = True,  # noqa: FBT001, FBT002 - always given by name, from a config
         network_multiple: int = 1,
-        stretch_channel: bool = False,  # noqa: FBT001, FBT002 - always given by name
     ) -> None:
         super().__init__()
         smallest = sampled_size if isinstance(sampled_size, int) else min(sampled_size)
@@ -116,7 +112,6 @@ class SampledSegmenter(nn.Module):
         self.level_bias = level_bias
         self.sample_gradient = sample_gradient
         self.network_multiple = network_multiple
-        self.stretch_channel = stretch_channel
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -168,13 +163,10 @@ class SampledSegmenter(nn.Module):
 
     def _seen(self, small: Tensor, grid: Tensor, context: Tensor | None) -> Tensor:
         """What the network sees of the small image."""
-        seen = [self._normalised(small)]
-        if self.stretch_channel:
-            stretch = local_stretch(grid.detach(), (small.shape[2], small.shape[3])).unsqueeze(1)
-            seen.append(stretch.clamp_min(1e-2).log2())
-        if context is not None:
-            seen.append(warp(context, grid.detach()))
-        return torch.cat(seen, dim=1)
+        colours = self._normalised(small)
+        if context is None:
+            return colours
+        return torch.cat((colours, warp(context, grid.detach())), dim=1)
 
     def _logits(self, seen: Tensor) -> Tensor:
         h, w = seen.shape[2:]
