@@ -111,7 +111,7 @@ def cost(segmenter: SampledSegmenter, part: SplitDataset, repeats: int = 5) -> d
         return prediction
 
     memory = _peak_memory(work, device)
-    small = work().image
+    small = work().sampled.image
     stages = [_stage_seconds(work, device) for _ in range(repeats)]
     seconds = {name: median(run[name] for run in stages) for name in STAGES}
     with FlopCounterMode(display=False) as counter:

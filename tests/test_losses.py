@@ -6,8 +6,10 @@ from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry import (
+    Size,
     boundary_density,
     identity_grid,
+    resize_grid,
     sample_areas,
     sampling_grid,
     softmax_density,
@@ -27,9 +29,14 @@ from deformsample.losses import (
 )
 from deformsample.losses.full_resolution import lattice_step
 from deformsample.samplers import EdgeOptimalOracle
-from deformsample.segmenters import Prediction
+from deformsample.segmenters import Downsampled, Prediction
 
 NONE = torch.zeros(2, 4, 4)  # errors, which edge terms do not look at
+
+
+def predicted(logits: Tensor, grid: Tensor, density: Tensor, size: Size) -> Prediction:
+    image = torch.zeros(len(logits), 3, *size)
+    return Prediction(logits, grid, Downsampled(image, resize_grid(grid, size), density))
 
 
 def example(*, requires_grad: bool = False) -> tuple[Prediction, Tensor, Tensor]:
@@ -39,7 +46,7 @@ def example(*, requires_grad: bool = False) -> tuple[Prediction, Tensor, Tensor]
     labels = torch.randint(0, 3, (2, 30, 40), dtype=torch.uint8)
     labels[:, :10, :10] = IGNORE_INDEX
     logits = torch.randn(2, 3, 6, 8)
-    return Prediction(logits, grid, density, torch.rand(2, 3, 6, 8)), labels, scores
+    return predicted(logits, grid, density, (6, 8)), labels, scores
 
 
 def test_cross_entropy_is_torchs_own_without_areas() -> None:
@@ -129,7 +136,7 @@ def test_loss_on_the_identity_reads_the_labels_at_the_samples() -> None:
     labels = torch.arange(3, dtype=torch.uint8).repeat(1, 5, 4)
     grid = identity_grid((5, 12), torch.zeros(1))
     logits = F.one_hot(labels.long(), 3).movedim(-1, 1).float() * 50
-    prediction = Prediction(logits, grid, torch.ones(1, 1, 5, 12) / 60, torch.zeros(1, 3, 5, 12))
+    prediction = predicted(logits, grid, torch.ones(1, 1, 5, 12) / 60, (5, 12))
     assert float(WarpedLoss()(prediction, labels, 0.0)["segmentation"]) == pytest.approx(
         0, abs=1e-6
     )
@@ -162,7 +169,7 @@ def test_full_resolution_loss_moves_the_samples_to_the_boundary() -> None:
         y = torch.tensor([-1.0, 0, 1])
         grid = torch.stack(torch.meshgrid(moved, y, indexing="xy"), dim=-1)[None]
         density = torch.full((1, 1, 3, 4), 1 / 12)
-        prediction = Prediction(logits, grid, density, torch.zeros(1, 3, 3, 4))
+        prediction = predicted(logits, grid, density, (3, 4))
         optimizer.zero_grad()
         loss(prediction, labels, 0.0)["segmentation"].backward()
         optimizer.step()
@@ -207,7 +214,7 @@ def test_a_second_loss_is_added_with_its_weight() -> None:
 def test_weight_of_a_density_term_follows_its_schedule() -> None:
     prediction, labels, _ = example()
     term = EdgeDivergence(weight=1.0, final_weight=0.0)
-    values = [float(term(prediction.density, labels, NONE, p)) for p in (0.0, 0.25, 1.0)]
+    values = [float(term(prediction.sampled.density, labels, NONE, p)) for p in (0.0, 0.25, 1.0)]
     assert values[0] > 0
     assert values[1] == pytest.approx(0.75 * values[0])
     assert values[2] == 0
@@ -242,9 +249,8 @@ def test_edge_grid_loss_is_zero_at_its_target() -> None:
     labels = torch.zeros(1, 30, 40, dtype=torch.uint8)
     labels[:, 10:20, 10:30] = 1
     _, grid, _ = EdgeOptimalOracle((4, 5), 1.0).from_labels(labels, (6, 8), (12, 16))
-    image = torch.zeros(1, 3, 12, 16)
-    best = Prediction(torch.zeros(1, 2, 12, 16), grid, torch.ones(1, 1, 6, 8) / 48, image)
+    best = predicted(torch.zeros(1, 2, 12, 16), grid, torch.ones(1, 1, 6, 8) / 48, (12, 16))
     loss = EdgeGridLoss((4, 5), 1.0)
     assert float(loss(best, labels, 0.0)["grid"]) == pytest.approx(0, abs=1e-10)
-    uniform = best._replace(grid=identity_grid((12, 16), grid))
+    uniform = predicted(best.logits, identity_grid((12, 16), grid), best.sampled.density, (12, 16))
     assert float(loss(uniform, labels, 0.0)["grid"]) > 1e-5

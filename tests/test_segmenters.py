@@ -26,8 +26,8 @@ def test_the_parts_are_put_together() -> None:
     image = torch.rand(2, 3, 40, 60)
     segmenter = learned(sampled_size=(10, 15), thumbnail_scale=0.5, level_bias=None).eval()
     prediction = segmenter(image)
-    assert prediction.density.shape == (2, 1, 5, 8)
-    torch.testing.assert_close(prediction.image, warp(image, prediction.grid))
+    assert prediction.sampled.density.shape == (2, 1, 5, 8)
+    torch.testing.assert_close(prediction.sampled.image, warp(image, prediction.grid))
     expected = unwarp(prediction.logits, prediction.grid, (40, 60)).argmax(dim=1)
     assert torch.equal(segmenter.segment(image).long(), expected)
 
@@ -138,7 +138,7 @@ def test_without_sample_gradient_the_image_does_not_move_the_grid() -> None:
     for sample_gradient in (True, False):
         segmenter = learned(sampled_size=(10, 15), sample_gradient=sample_gradient)
         prediction = segmenter(torch.rand(1, 3, 40, 60))
-        assert prediction.image.requires_grad == sample_gradient
+        assert prediction.sampled.image.requires_grad == sample_gradient
         assert prediction.grid.requires_grad
 
 

@@ -15,10 +15,9 @@ from matplotlib.figure import Figure
 
 from deformsample.benchmark.plan import Plan, Run
 from deformsample.benchmark.runner import ACCURACY, COST
+from deformsample.plotting import OKABE_ITO
 from deformsample.segmenters import STAGES
 
-# Okabe and Ito's colours, which people with any colour vision tell apart, and a marker beside each.
-_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442")
 _MARKERS = "osD^vP*X<>"
 
 
@@ -201,9 +200,9 @@ def _curve(axes: Axes, own: Sequence[Row], key: str, plan: Plan | None, number: 
         y,
         yerr=spread,
         label=points[0].method,
-        color=_COLOURS[number % len(_COLOURS)],
+        color=OKABE_ITO[number % len(OKABE_ITO)],
         marker=_MARKERS[number % len(_MARKERS)],
-        linestyle="-" if number < len(_COLOURS) else "--",
+        linestyle="-" if number < len(OKABE_ITO) else "--",
         markersize=5,
         capsize=2,
         linewidth=1.2,

@@ -26,7 +26,8 @@ class EdgeGridLoss(nn.Module):
 
     def forward(self, prediction: Prediction, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """The term ``grid``; arguments as of :class:`WarpedLoss`."""
-        size = (prediction.grid.shape[1], prediction.grid.shape[2])
+        grid = prediction.sampled.grid
+        size = (grid.shape[1], grid.shape[2])
         boundary = nearest_boundary(labels, self.coarse_size or size, IGNORE_INDEX)
         target = resize_grid(edge_optimal_grid(boundary, self.smoothness), size)
-        return {"grid": F.mse_loss(prediction.grid, target)}
+        return {"grid": F.mse_loss(grid, target)}

@@ -55,7 +55,7 @@ class FullResolutionLoss(nn.Module):
         """All terms of the loss, by name; arguments and result as of :class:`WarpedLoss`."""
         grid = prediction.grid if self.grid_gradient else prediction.grid.detach()
         height, width = labels.shape[1:]
-        samples = (prediction.image.shape[2], prediction.image.shape[3])
+        samples = (prediction.sampled.image.shape[2], prediction.sampled.image.shape[3])
         step = lattice_step((height, width), samples, self.lattice)
         y, x = self._start(min(step, height)), self._start(min(step, width))
         coordinates = inverse_coordinates(
@@ -65,7 +65,7 @@ class FullResolutionLoss(nn.Module):
         loss, errors = self.pixel_loss(logits, labels[:, y::step, x::step])
         terms = {"segmentation": loss}
         if self.density is not None:
-            terms["density"] = self.density(prediction.density, labels, errors, progress)
+            terms["density"] = self.density(prediction.sampled.density, labels, errors, progress)
         return terms
 
     def _start(self, step: int) -> int:

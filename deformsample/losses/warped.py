@@ -63,5 +63,5 @@ class WarpedLoss(nn.Module):
         loss, errors = self.pixel_loss(prediction.logits.float(), small_labels, areas)
         terms = {"segmentation": loss}
         if self.density is not None:
-            terms["density"] = self.density(prediction.density, labels, errors, progress)
+            terms["density"] = self.density(prediction.sampled.density, labels, errors, progress)
         return terms

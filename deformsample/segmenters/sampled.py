@@ -49,11 +49,8 @@ class Prediction(NamedTuple):
     grid: Tensor
     """Where the logits are, (b, h, w, 2)."""
 
-    density: Tensor
-    """(b, 1, h'', w'')."""
-
-    image: Tensor
-    """The small image (b, 3, h', w') in [0, 1]."""
+    sampled: Downsampled
+    """What the network saw of the image."""
 
     def labels(self, size: Size) -> Tensor:
         """The class of every pixel of the full image, (b, *size) uint8."""
@@ -125,11 +122,11 @@ class SampledSegmenter(nn.Module):
         Returns:
             ``Prediction``; its ``labels`` method brings it to the image's own size.
         """
-        (small, grid, density), context = self._downsample(image, labels)
+        sampled, context = self._downsample(image, labels)
         with record_function("network"):
-            logits = self._logits(self._seen(small, grid, context))
-        fine = resize_grid(grid, (logits.shape[2], logits.shape[3]))
-        return Prediction(logits, fine, density, small)
+            logits = self._logits(self._seen(sampled.image, sampled.grid, context))
+        grid = resize_grid(sampled.grid, (logits.shape[2], logits.shape[3]))
+        return Prediction(logits, grid, sampled)
 
     def downsample(self, image: Tensor, labels: Tensor | None = None) -> Downsampled:
         """Sample an image (b, 3, H, W), uint8, or float in [0, 1]; labels as in ``forward``."""

@@ -1,0 +1,254 @@
+"""Whole figures: what the sampling does, and what it is good for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from deformsample.data.labels import Colour
+from deformsample.geometry import Size, unwarp
+from deformsample.losses import IGNORE_INDEX
+from deformsample.plotting.panels import (
+    class_legend,
+    draw_density,
+    draw_errors,
+    draw_image,
+    draw_labels,
+    draw_mesh,
+    draw_overlay,
+    draw_samples,
+)
+from deformsample.plotting.places import Place
+from deformsample.segmenters import Prediction, SampledSegmenter
+
+_PANEL = 3.4  # inches of a panel's longer side
+
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+"""Colours that people with any colour vision tell apart (Okabe and Ito 2008)."""
+
+
+@dataclass(frozen=True)
+class SampledPicture:
+    """One image as one method sampled and segmented it; tensors of a single image."""
+
+    title: str
+    grid: Tensor
+    """(h, w, 2)."""
+
+    density: Tensor
+    """(h', w'), sum 1."""
+
+    small: Tensor
+    """(3, h, w) in [0, 1]."""
+
+    labels: Tensor
+    """(H, W) uint8, full resolution."""
+
+
+@torch.no_grad()
+def picture_of(
+    segmenter: SampledSegmenter, image: Tensor, title: str, labels: Tensor | None = None
+) -> SampledPicture:
+    """Sample and segment one image (1, 3, H, W), for a figure; oracles see the labels (1, H, W)."""
+    height, width = image.shape[2:]
+    prediction: Prediction = segmenter(image, labels)
+    return SampledPicture(
+        title,
+        prediction.sampled.grid[0],
+        prediction.sampled.density[0, 0],
+        prediction.sampled.image[0],
+        prediction.labels((height, width))[0],
+    )
+
+
+def comparison_figure(
+    image: Tensor,
+    truth: Tensor | None,
+    pictures: Sequence[SampledPicture],
+    classes: Mapping[str, Colour],
+) -> Figure:
+    """One row for each method: samples over the image, density, warped image, labels, truth.
+
+    Args:
+        image: (3, H, W) uint8.
+        truth: (H, W) class ids, or ``None``.
+        pictures: one for each method.
+        classes: name and colour of every class.
+    """
+    height, width = image.shape[1:]
+    columns = 5 if truth is not None else 4
+    panel_height, panel_width = _panel_size((height, width))
+    figure = Figure(
+        figsize=(columns * (panel_width + 0.1) + 0.9, len(pictures) * (panel_height + 0.35) + 0.5),
+        layout="constrained",
+    )
+    axes = figure.subplots(len(pictures), columns, squeeze=False)
+    densest = max(float(p.density.max()) * p.density.numel() for p in pictures)
+    for row, picture in zip(axes, pictures, strict=True):
+        draw_samples(row[0], image, picture.grid)
+        row[0].set_title("sampling locations")
+        row[0].set_ylabel(picture.title, fontsize="large")
+        draw_density(row[1], picture.density, (height, width), densest)
+        row[1].set_title("density (x mean)")
+        draw_image(row[2], picture.small)
+        row[2].set_title("warped image, {} x {}".format(*picture.small.shape[1:]))
+        draw_labels(row[3], picture.labels, classes)
+        row[3].set_title("prediction")
+        if truth is not None:
+            draw_labels(row[4], truth, classes)
+            row[4].set_title("truth")
+    class_legend(figure, classes)
+    return figure
+
+
+def sampling_figure(image: Tensor, small: Tensor, grid: Tensor, density: Tensor) -> Figure:
+    """What downsampling does to one image: density, samples, mesh, small image, and what is left.
+
+    Args:
+        image: (3, H, W), uint8 or float in [0, 1].
+        small: (3, h, w) in [0, 1], sampled through the grid.
+        grid: (h, w, 2).
+        density: (h', w'), sum 1.
+    """
+    height, width = image.shape[1:]
+    panel_height, panel_width = _panel_size((height, width))
+    figure = Figure(
+        figsize=(3 * (panel_width + 0.3), 2 * (panel_height + 0.4)), layout="constrained"
+    )
+    (first, second, third), (fourth, fifth, sixth) = figure.subplots(2, 3)
+    draw_image(first, image)
+    first.set_title(f"image, {height} x {width}")
+    draw_density(second, density, (height, width))
+    second.set_title("density (x mean)")
+    draw_samples(third, image, grid)
+    third.set_title("sampling locations")
+    draw_mesh(fourth, image, grid)
+    fourth.set_title("mesh")
+    draw_image(fifth, small)
+    fifth.set_title("warped image, {} x {}".format(*small.shape[1:]))
+    draw_image(sixth, unwarp(small[None], grid[None], (height, width))[0])
+    sixth.set_title("unwarped")
+    return figure
+
+
+def zoom_figure(
+    image: Tensor,
+    truth: Tensor,
+    pictures: Sequence[SampledPicture],
+    classes: Mapping[str, Colour],
+    places: Sequence[Place],
+) -> Figure:
+    """Small parts of an image at full resolution: image, every method's labels, truth.
+
+    Args:
+        image: (3, H, W) uint8.
+        truth: (H, W) class ids.
+        pictures: one for each method.
+        classes: name and colour of every class.
+        places: one row of panels each; their frames are drawn in the whole image above.
+    """
+    height, width = image.shape[1:]
+    titles = ["image", *(p.title for p in pictures), "truth"]
+    panel_height, panel_width = _panel_size((height, width))
+    side = 2.3
+    figure = Figure(
+        figsize=(
+            max(side * len(titles), 2 * panel_width) + 0.4,
+            panel_height + 0.9 + (side + 0.1) * len(places),
+        ),
+        layout="constrained",
+    )
+    parts = figure.subfigures(2, 1, height_ratios=(panel_height, side * len(places)), squeeze=False)
+    top, bottom = parts[:, 0]
+    whole = top.subplots(1, 2)
+    draw_image(whole[0], image)
+    draw_overlay(whole[1], image, truth, classes)
+    whole[0].set_title("image and places")
+    whole[1].set_title("truth")
+    axes = bottom.subplots(len(places), len(titles), squeeze=False)
+    for number, (row, place) in enumerate(zip(axes, places, strict=True), start=1):
+        _frame_place(whole[0], place, str(number))
+        draw_image(row[0], image[:, place.rows, place.columns])
+        row[0].set_ylabel(str(number), rotation=0, labelpad=10, fontsize="large")
+        for panel, picture in zip(row[1:-1], pictures, strict=True):
+            draw_labels(panel, picture.labels[place.rows, place.columns], classes)
+        draw_labels(row[-1], truth[place.rows, place.columns], classes)
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize="medium")
+    class_legend(figure, classes)
+    return figure
+
+
+def error_figure(image: Tensor, truth: Tensor, pictures: Sequence[SampledPicture]) -> Figure:
+    """Where each method is wrong, side by side, with the share of wrong pixels.
+
+    Args:
+        image: (3, H, W) uint8.
+        truth: (H, W) class ids.
+        pictures: one for each method.
+    """
+    height, width = image.shape[1:]
+    panel_height, panel_width = _panel_size((height, width))
+    figure = Figure(
+        figsize=(len(pictures) * (1.4 * panel_width + 0.1), 1.4 * panel_height + 0.4),
+        layout="constrained",
+    )
+    axes = figure.subplots(1, len(pictures), squeeze=False)
+    known = truth != IGNORE_INDEX
+    for panel, picture in zip(axes[0], pictures, strict=True):
+        draw_errors(panel, image, picture.labels, truth)
+        share = float(((picture.labels != truth) & known).sum() / known.sum().clamp_min(1))
+        panel.set_title(f"{picture.title}: {share:.1%} of the pixels wrong")
+    return figure
+
+
+def iou_figure(scores: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Bars of the IoU of every class, one bar for each method.
+
+    Args:
+        scores: by method, then by class; NaN where a class does not occur.
+    """
+    classes = list(next(iter(scores.values())))
+    figure = Figure(figsize=(1.6 + 1.1 * len(classes), 3.2), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(scores)
+    for number, (method, values) in enumerate(scores.items()):
+        x = np.arange(len(classes)) + (number - (len(scores) - 1) / 2) * width
+        heights = [values[name] for name in classes]
+        bars = axes.bar(x, heights, width, label=method, color=OKABE_ITO[number % len(OKABE_ITO)])
+        axes.bar_label(bars, fmt=lambda v: f"{v:.2f}".lstrip("0"), fontsize="small", padding=1)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_ylabel("IoU")
+    axes.set_ylim(0, 1.05)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=len(scores), frameon=False)
+    return figure
+
+
+def _panel_size(size: Size) -> tuple[float, float]:
+    """Height and width in inches."""
+    width = _PANEL * min(1.0, size[1] / size[0])
+    return width * size[0] / size[1], width
+
+
+def _frame_place(axes: Axes, place: Place, name: str) -> None:
+    corner = (place.left - 0.5, place.top - 0.5)
+    for colour, width in (("black", 2.2), ("white", 1.0)):  # seen on any ground
+        axes.add_patch(
+            Rectangle(corner, place.side, place.side, fill=False, edgecolor=colour, linewidth=width)
+        )
+    axes.annotate(
+        name,
+        corner,
+        textcoords="offset points",
+        xytext=(0, 2),
+        fontsize="small",
+        bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "linewidth": 0.5},
+    )

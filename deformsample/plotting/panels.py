@@ -1,0 +1,173 @@
+"""What a single panel shows; every function draws on the axes that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import Tensor
+
+from deformsample.data.labels import Colour, colours_from_ids, palette
+from deformsample.geometry import Size, to_pixels
+from deformsample.losses import IGNORE_INDEX
+
+_MOST_DOTS = 45  # a side; more would merge into a surface
+_MOST_LINES = 60  # a side
+
+WRONG = (213, 94, 0)
+"""Vermilion, of the colours that Okabe and Ito chose for every kind of colour vision."""
+
+
+def draw_image(axes: Axes, image: Tensor) -> None:
+    """An image (3, h, w), uint8 or float in [0, 1], without ticks."""
+    axes.imshow(as_pixels(image), interpolation="nearest")
+    _frame(axes)
+
+
+def draw_samples(axes: Axes, image: Tensor, grid: Tensor) -> None:
+    """The image with a dot at every sample, or at every n-th per side where they are many.
+
+    Args:
+        axes: to draw on.
+        image: (3, H, W).
+        grid: (h, w, 2).
+    """
+    height, width = image.shape[1:]
+    points = _points(grid, (height, width), _MOST_DOTS).reshape(-1, 2)
+    axes.imshow(as_pixels(image))
+    axes.scatter(points[:, 0], points[:, 1], s=3.5, c="white", edgecolors="black", linewidths=0.4)
+    _frame(axes, (height, width))
+
+
+def draw_mesh(axes: Axes, image: Tensor, grid: Tensor) -> None:
+    """The dimmed image under the rows and columns of the grid, or every n-th where they are many.
+
+    Args:
+        axes: to draw on.
+        image: (3, H, W).
+        grid: (h, w, 2).
+    """
+    height, width = image.shape[1:]
+    points = _points(grid, (height, width), _MOST_LINES)
+    axes.imshow(as_pixels(image), alpha=0.6)
+    lines = [*points, *points.swapaxes(0, 1)]
+    axes.add_collection(LineCollection(lines, colors="black", linewidths=0.5))
+    _frame(axes, (height, width))
+
+
+def draw_density(axes: Axes, density: Tensor, size: Size, densest: float | None = None) -> None:
+    """The density relative to its mean, with its scale, in the image's aspect.
+
+    Args:
+        axes: to draw on.
+        density: (h', w'), sum 1.
+        size: (H, W) of the image.
+        densest: upper end of the scale, to make several panels comparable; ``None`` for this map's.
+    """
+    relative = (density * density.numel()).cpu().float().numpy()
+    height, width = size
+    drawn = axes.imshow(
+        relative,
+        cmap="viridis",
+        # A single peak must not hide the rest.
+        norm=PowerNorm(0.5, vmin=0, vmax=float(relative.max()) if densest is None else densest),
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        aspect="equal",
+    )
+    # Inside the panel's own width, so that all panels of a row are of one size.
+    scale = axes.inset_axes((1.02, 0.0, 0.05, 1.0))
+    axes.figure.colorbar(drawn, cax=scale)
+    scale.tick_params(labelsize="small")
+    _frame(axes)
+
+
+def draw_labels(axes: Axes, labels: Tensor, classes: Mapping[str, Colour]) -> None:
+    """Class ids (H, W) in the classes' colours; ignored pixels are black."""
+    axes.imshow(_coloured(labels, classes), interpolation="nearest")
+    _frame(axes)
+
+
+def draw_overlay(
+    axes: Axes, image: Tensor, labels: Tensor, classes: Mapping[str, Colour], opacity: float = 0.5
+) -> None:
+    """The classes' colours over the image in grey; ignored pixels show the image alone.
+
+    Args:
+        axes: to draw on.
+        image: (3, H, W).
+        labels: (H, W) class ids.
+        classes: name and colour of every class.
+        opacity: of the colours, in [0, 1].
+    """
+    grey = _grey(image)
+    mixed = (1 - opacity) * grey + opacity * _coloured(labels, classes)
+    known = (labels.cpu().numpy() != IGNORE_INDEX)[..., None]
+    axes.imshow(np.where(known, mixed, grey).astype(np.uint8), interpolation="nearest")
+    _frame(axes)
+
+
+def draw_errors(axes: Axes, image: Tensor, labels: Tensor, truth: Tensor) -> None:
+    """The image in pale grey, with the wrongly labelled pixels in vermilion.
+
+    Args:
+        axes: to draw on.
+        image: (3, H, W).
+        labels: (H, W) predicted class ids.
+        truth: (H, W) true class ids; ignored pixels are never wrong.
+    """
+    pale = 128 + _grey(image) / 2
+    wrong = ((labels != truth) & (truth != IGNORE_INDEX)).cpu().numpy()[..., None]
+    axes.imshow(np.where(wrong, np.array(WRONG), pale).astype(np.uint8), interpolation="nearest")
+    _frame(axes)
+
+
+def class_legend(figure: Figure, classes: Mapping[str, Colour]) -> None:
+    """Name the classes' colours below the figure."""
+    swatches = [
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="0.5", label=name)
+        for name, colour in classes.items()
+    ]
+    figure.legend(handles=swatches, loc="outside lower center", ncols=min(len(swatches), 7))
+
+
+def as_pixels(image: Tensor) -> npt.NDArray[np.uint8]:
+    """A tensor (3, h, w), uint8 or float in [0, 1], to an array (h, w, 3) of bytes."""
+    if image.is_floating_point():
+        image = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.asarray(image.cpu().numpy().transpose(1, 2, 0))
+
+
+def _points(grid: Tensor, size: Size, most: int) -> npt.NDArray[np.float32]:
+    """At most ``most`` rows and columns of the grid, in pixels, its border always among them."""
+    rows, columns = (_evenly(n, most) for n in grid.shape[:2])
+    points: npt.NDArray[np.float32] = to_pixels(grid.cpu().float(), size).numpy()
+    return points[np.ix_(rows, columns)]
+
+
+def _evenly(count: int, most: int) -> Sequence[int]:
+    return list(np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)))
+
+
+def _grey(image: Tensor) -> npt.NDArray[np.float64]:
+    weights = np.array((0.299, 0.587, 0.114))  # ITU-R BT.601
+    return np.asarray(as_pixels(image) @ weights)[..., None]
+
+
+def _coloured(labels: Tensor, classes: Mapping[str, Colour]) -> npt.NDArray[np.uint8]:
+    return colours_from_ids(labels.cpu().numpy().astype(np.uint8), palette(classes))
+
+
+def _frame(axes: Axes, size: Size | None = None) -> None:
+    """No ticks; with a size, exactly the image's own limits."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if size is not None:
+        axes.set_xlim(-0.5, size[1] - 0.5)
+        axes.set_ylim(size[0] - 0.5, -0.5)
