@@ -70,7 +70,9 @@ class SampledSegmenter(nn.Module):
         network: normalised image (b, 3, h, w) to logits (b, k, h', w'), corner to corner.
         sampled_size: (height, width) of the small image, or a budget: how many pixels it may have
             at most, in the aspect of each image.
-        thumbnail_scale: side of the thumbnail, and of the density map, relative to the small image.
+        thumbnail_scale: how many samples of the thumbnail, per side, go from one sample of a
+            uniform small image to the next. The density map is of its size, or coarser where the
+            sampler's network has a stride.
         level_bias: how many levels of the image pyramid sharper than the local stretch asks for; 0
             averages over each sample's whole area. ``None`` samples the image itself, bilinearly,
             without antialiasing.
@@ -203,7 +205,8 @@ def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:
 
 
 def _scaled(size: Size, scale: float) -> Size:
-    return max(2, round(size[0] * scale)), max(2, round(size[1] * scale))
+    """So that a whole scale, or one over it, puts samples on samples."""
+    return max(2, round((size[0] - 1) * scale) + 1), max(2, round((size[1] - 1) * scale) + 1)
 
 
 def _sampled(source: Sequence[Tensor], grid: Tensor, level_bias: float | None) -> Tensor:
