@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry import identity_grid, unwarp, warp
-from deformsample.networks import DeformationNet
+from deformsample.networks import DeformationNet, UNet
 from deformsample.samplers import LearnedSampler, UniformSampler
 from deformsample.segmenters import SampledSegmenter, sampled_size
 
@@ -30,6 +30,17 @@ def test_the_parts_are_put_together() -> None:
     torch.testing.assert_close(prediction.sampled.image, warp(image, prediction.grid))
     expected = unwarp(prediction.logits, prediction.grid, (40, 60)).argmax(dim=1)
     assert torch.equal(segmenter.segment(image).long(), expected)
+
+
+def test_the_thumbnail_may_be_finer_than_the_density_map() -> None:
+    network = UNet(1 + 2, (4,), stem_stride=4)
+    seen = Seen()
+    segmenter = SampledSegmenter(
+        LearnedSampler(network), seen, (10, 15), thumbnail_scale=4, level_bias=None
+    )
+    prediction = segmenter(torch.rand(1, 3, 37, 57))  # then the thumbnail is the image itself
+    assert prediction.sampled.density.shape == (1, 1, 10, 15)
+    assert seen.image.shape == (1, 5, 10, 15)
 
 
 def test_uint8_and_float_images_are_the_same() -> None:
