@@ -1,6 +1,7 @@
 # make quickstart   install, train on real images, segment held-out ones, draw the comparison
 # make test         install, run the tests
 # make check        install, run all checks that .ci/run runs
+# make docs         install, build the documentation into docs/_build
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -38,6 +39,11 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet -e '.[dev]'
 	touch $@
+
+# Warnings are errors: a name or a link that does not exist, a docstring that does not parse.
+.PHONY: docs
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build -q -W --keep-going -E -b html docs docs/_build
 
 # The wheel, installed alone, must find its configs.
 .PHONY: wheel-check

@@ -21,7 +21,7 @@ from deformsample.plotting import SampledPicture, picture_of
 from deformsample.segmenters import Downsampled, SampledSegmenter
 
 ImageLike: TypeAlias = "str | Path | npt.NDArray[Any] | Tensor"
-"""A file, an array (h, w, 3), or a tensor (3, h, w) or (b, 3, h, w): uint8, or float in [0, 1]."""
+"""A file, an array (h, w, 3), or a tensor (3, h, w) or (b, 3, h, w), uint8 or float in [0, 1]."""
 
 
 class Model(nn.Module):
@@ -113,7 +113,8 @@ def build_segmenter(architecture: Mapping[str, Any], source: object) -> SampledS
     """Make a segmenter from class paths and arguments.
 
     Args:
-        architecture: ``class_path`` and ``init_args`` of a :class:`SampledSegmenter`.
+        architecture: ``class_path`` and ``init_args`` of a
+            :class:`~deformsample.segmenters.SampledSegmenter`.
         source: what an error names.
     """
     parser = ArgumentParser(exit_on_error=False)

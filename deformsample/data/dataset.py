@@ -35,7 +35,7 @@ class SegmentationDataset(ABC):
 
     @property
     def settings(self) -> str:
-        """All that decoding depends on beside the file: the class and its plain attributes."""
+        """The class and its plain attributes, on which decoding depends beside the file."""
         plain = (str, int, float, Path, Mapping, Sequence, type(None))
         own = {name: value for name, value in vars(self).items() if isinstance(value, plain)}
         return f"{type(self).__name__} {own}"

@@ -36,8 +36,8 @@ class Folder(SegmentationDataset):
         labels: what label files hold: ``ids`` (one channel, 255 is ignored) or ``colours``.
         colour_threshold: with colours: a channel above it counts as 255, others as 0.
         ignored_colours: with colours: those without a class. ``None`` ignores all unknown ones.
-        split_file: CSV of stem or glob, and split (see :func:`split_from_file`); relative to the
-            root, or else to the folder of the shipped configs.
+        split_file: CSV of stem or glob, and split, as ``hrf_split.csv``, where the first row that
+            fits counts; relative to the root, or else to the folder of the shipped configs.
         shares: without a split file: shares of train, val and test.
         group_pattern: without a split file: regular expression for what must stay together, such
             as the patient in a file name.

@@ -119,7 +119,7 @@ def _labels(mesh: Mesh, table: Tensor, agreed: Tensor, size: Size) -> Tensor:
 def interpolate_mesh(values: Tensor, coordinates: Tensor) -> Tensor:
     """Values between the samples, linear in the mesh's triangles.
 
-    With coordinates from :func:`~.inverse.inverse_coordinates` this is :func:`unwarp` at a lattice,
+    With coordinates from :func:`inverse_coordinates` this is :func:`unwarp` at a lattice,
     with gradients to the values and, through the coordinates, to the grid.
 
     Args:

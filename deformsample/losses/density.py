@@ -45,7 +45,7 @@ class DensityTerm(nn.Module, ABC):
 
     @abstractmethod
     def target(self, size: Size, labels: Tensor, errors: Tensor) -> Tensor:
-        """The target (b, 1, *size) with sum 1; arguments as of ``forward``."""
+        """The target (b, 1, h, w) of a size, with sum 1; arguments as of ``forward``."""
 
     @abstractmethod
     def distance(self, density: Tensor, target: Tensor) -> Tensor:

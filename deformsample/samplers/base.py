@@ -17,7 +17,7 @@ class Placement(NamedTuple):
     """Density map (b, 1, h, w) of the thumbnail's size, with sum 1."""
 
     grid: Tensor
-    """(b, *size, 2), covers the image: its border samples lie on the image border."""
+    """(b, h, w, 2), over the whole image; its border samples lie on the image border."""
 
     context: Tensor | None = None
     """Features (b, c, h, w) of the thumbnail for the segmentation network, where there are any."""

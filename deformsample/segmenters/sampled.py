@@ -53,7 +53,7 @@ class Prediction(NamedTuple):
     """What the network saw of the image."""
 
     def labels(self, size: Size) -> Tensor:
-        """The class of every pixel of the full image, (b, *size) uint8."""
+        """The class of every pixel of the full image of a size (H, W), (b, H, W) uint8."""
         with record_function("unwarp"):
             return unwarp_labels(self.logits.float(), self.grid, size)
 
@@ -119,7 +119,8 @@ class SampledSegmenter(nn.Module):
 
         Args:
             image: (b, 3, H, W), uint8, or float in [0, 1].
-            labels: (b, H, W) true class ids, which only an :class:`OracleSampler` looks at.
+            labels: (b, H, W) true class ids, which only an
+                :class:`~deformsample.samplers.OracleSampler` looks at.
 
         Returns:
             ``Prediction``; its ``labels`` method brings it to the image's own size.
