@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -145,14 +145,11 @@ def as_pixels(image: Tensor) -> npt.NDArray[np.uint8]:
 
 
 def _points(grid: Tensor, size: Size, most: int) -> npt.NDArray[np.float32]:
-    """At most ``most`` rows and columns of the grid, in pixels, its border always among them."""
-    rows, columns = (_evenly(n, most) for n in grid.shape[:2])
+    """Every n-th row and column of the grid and its border, in pixels; n for at most ``most``."""
+    step = max(1, -(-max(grid.shape[:2]) // most))
+    rows, columns = ([*range(0, n - 1, step), n - 1] for n in grid.shape[:2])
     points: npt.NDArray[np.float32] = to_pixels(grid.cpu().float(), size).numpy()
     return points[np.ix_(rows, columns)]
-
-
-def _evenly(count: int, most: int) -> Sequence[int]:
-    return list(np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)))
 
 
 def _grey(image: Tensor) -> npt.NDArray[np.float64]:
