@@ -245,6 +245,21 @@ def test_boundaries_of_a_class_can_count_more() -> None:
     assert float(weighed[corner].sum()) > 1.5 * float(plain[corner].sum())
 
 
+def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None:
+    prediction, labels, scores = example(requires_grad=True)
+    lovasz = LovaszLoss(mode="multiclass", ignore_index=IGNORE_INDEX)
+    plain = FullResolutionLoss().eval()(prediction, labels, 0.0)["segmentation"]
+    both = FullResolutionLoss(extra=lovasz).eval()(prediction, labels, 0.0)["segmentation"]
+    assert 0 < float(both - plain) < 1
+    nothing = FullResolutionLoss(extra=lovasz)(
+        prediction, torch.full_like(labels, IGNORE_INDEX), 0.0
+    )["segmentation"]
+    assert float(nothing) == 0
+    nothing.backward()
+    assert scores.grad is not None
+    assert not bool(scores.grad.any())
+
+
 def test_edge_grid_loss_is_zero_at_its_target() -> None:
     labels = torch.zeros(1, 30, 40, dtype=torch.uint8)
     labels[:, 10:20, 10:30] = 1

@@ -45,7 +45,8 @@ class PixelLoss(nn.Module):
         """The loss as a scalar, and its cross-entropy by pixel; see :func:`cross_entropy`."""
         loss, errors = cross_entropy(logits, labels, self.class_weights, pixel_weights)
         if self.extra is not None:
-            loss = loss + self.extra_weight * self.extra(logits, labels.long())
+            # The sum of a scalar is itself; some losses give an empty tensor where no pixel counts.
+            loss = loss + self.extra_weight * self.extra(logits, labels.long()).sum()
         return loss, errors
 
 
