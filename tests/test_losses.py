@@ -263,7 +263,7 @@ def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None
 def test_edge_grid_loss_is_zero_at_its_target() -> None:
     labels = torch.zeros(1, 30, 40, dtype=torch.uint8)
     labels[:, 10:20, 10:30] = 1
-    _, grid, _ = EdgeOptimalOracle((4, 5), 1.0).from_labels(labels, (6, 8), (12, 16))
+    _, grid = EdgeOptimalOracle((4, 5), 1.0).from_labels(labels, (6, 8), (12, 16))
     best = predicted(torch.zeros(1, 2, 12, 16), grid, torch.ones(1, 1, 6, 8) / 48, (12, 16))
     loss = EdgeGridLoss((4, 5), 1.0)
     assert float(loss(best, labels, 0.0)["grid"]) == pytest.approx(0, abs=1e-10)

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry import identity_grid, unwarp, warp
-from deformsample.networks import DeformationNet, UNet
+from deformsample.networks import DeformationNet
 from deformsample.samplers import LearnedSampler, UniformSampler
 from deformsample.segmenters import SampledSegmenter, sampled_size
 
@@ -32,17 +32,6 @@ def test_the_parts_are_put_together() -> None:
     assert torch.equal(segmenter.segment(image).long(), expected)
 
 
-def test_the_thumbnail_may_be_finer_than_the_density_map() -> None:
-    network = UNet(1 + 2, (4,), stem_stride=4)
-    seen = Seen()
-    segmenter = SampledSegmenter(
-        LearnedSampler(network), seen, (10, 15), thumbnail_scale=4, level_bias=None
-    )
-    prediction = segmenter(torch.rand(1, 3, 37, 57))  # then the thumbnail is the image itself
-    assert prediction.sampled.density.shape == (1, 1, 10, 15)
-    assert seen.image.shape == (1, 5, 10, 15)
-
-
 def test_uint8_and_float_images_are_the_same() -> None:
     image = torch.randint(0, 256, (1, 3, 32, 48), dtype=torch.uint8)
     segmenter = learned(sampled_size=(8, 12)).eval()
@@ -60,7 +49,7 @@ def test_segmenting_a_bright_half_finds_it_at_full_resolution() -> None:
 
 
 def test_uniform_sampling_is_the_identity_grid() -> None:
-    density, grid, _ = UniformSampler()(torch.rand(2, 3, 4, 5), (8, 9))
+    density, grid = UniformSampler()(torch.rand(2, 3, 4, 5), (8, 9))
     assert torch.equal(grid, identity_grid((8, 9), grid))
     torch.testing.assert_close(density.sum(dim=(1, 2, 3)), torch.ones(2))
 
@@ -151,17 +140,3 @@ def test_without_sample_gradient_the_image_does_not_move_the_grid() -> None:
         prediction = segmenter(torch.rand(1, 3, 40, 60))
         assert prediction.sampled.image.requires_grad == sample_gradient
         assert prediction.grid.requires_grad
-
-
-def test_what_the_sampler_saw_is_shown_where_the_samples_are() -> None:
-    class Ramp(nn.Module):
-        """Flat scores, and the x of every cell as a feature."""
-
-        def forward(self, thumbnail: Tensor) -> Tensor:
-            x = identity_grid((thumbnail.shape[2], thumbnail.shape[3]), thumbnail)[..., 0]
-            return torch.stack((torch.linspace(0, 2, x[0].numel()).view_as(x), x), dim=1)
-
-    seen = Seen()
-    segmenter = SampledSegmenter(LearnedSampler(Ramp()), seen, (10, 15))
-    prediction = segmenter(torch.rand(1, 3, 40, 60))
-    torch.testing.assert_close(seen.image[:, 3], prediction.grid[..., 0], rtol=0, atol=1e-5)

@@ -23,8 +23,6 @@ class UNet(nn.Module):
         widths: channels of the levels, the finest first.
         in_channels: of the input.
         refinement: output points from one sample to the next, per side.
-        stem_stride: of the first convolution, which then sees (h - 1) stride + 1 pixels a side: how
-            the network of a sampler looks at a thumbnail that is finer than its density map.
     """
 
     def __init__(
@@ -33,7 +31,6 @@ class UNet(nn.Module):
         widths: Sequence[int] = (24, 48, 96, 96),
         in_channels: int = 3,
         refinement: int = 1,
-        stem_stride: int = 1,
     ) -> None:
         super().__init__()
         if not widths or min(widths) < 1:
@@ -41,10 +38,7 @@ class UNet(nn.Module):
                 f"Expected `widths` to be positive channel counts, but got {list(widths)}."
             )
         before = [in_channels, *widths]
-        strides = [stem_stride] + [1] * (len(widths) - 1)
-        self.down = nn.ModuleList(
-            _level(a, b, stride) for a, b, stride in zip(before[:-1], widths, strides, strict=True)
-        )
+        self.down = nn.ModuleList(_level(a, b) for a, b in zip(before[:-1], widths, strict=True))
         self.up = nn.ModuleList(
             _level(coarse + fine, fine)
             for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
@@ -54,8 +48,7 @@ class UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(b, in_channels, h, w) of any size to (b, num_classes, h', w').
 
-        h' is (h - 1) times the refinement plus 1, w' likewise; with a stem stride, h is first
-        brought to (h - 1) / stride + 1. Corners stay corners.
+        h' is (h - 1) times the refinement plus 1, w' likewise.
         """
         skips: list[Tensor] = []
         x = image
@@ -69,13 +62,13 @@ class UNet(nn.Module):
         return logits
 
 
-def _level(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(*_convolution(before, after, stride), *_convolution(after, after, 1))
+def _level(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(*_convolution(before, after), *_convolution(after, after))
 
 
-def _convolution(before: int, after: int, stride: int) -> list[nn.Module]:
+def _convolution(before: int, after: int) -> list[nn.Module]:
     return [
-        nn.Conv2d(before, after, 2 * stride + 1, stride, padding=stride, bias=False),
+        nn.Conv2d(before, after, 3, padding=1, bias=False),
         nn.BatchNorm2d(after),
         nn.ReLU(inplace=True),
     ]

@@ -19,9 +19,6 @@ class Placement(NamedTuple):
     grid: Tensor
     """(b, h, w, 2), over the whole image; its border samples lie on the image border."""
 
-    context: Tensor | None = None
-    """Features (b, c, h, w) of the thumbnail for the segmentation network, where there are any."""
-
 
 class Sampler(nn.Module, ABC):
     """Decides from a thumbnail where an image is sampled."""

@@ -14,8 +14,7 @@ class LearnedSampler(Sampler):
     """A density map predicted by a network, and the grid that follows it.
 
     Args:
-        network: thumbnail (b, 3, h, w) to scores (b, 1, h, w), or to (b, 1 + c, h, w): the further
-            channels are shown to the segmentation network, beside the samples' colours.
+        network: thumbnail (b, 3, h, w) to scores (b, 1, h, w).
         sigma: width of the Gaussian kernel (its standard deviation), in cells of the density map.
     """
 
@@ -30,7 +29,5 @@ class LearnedSampler(Sampler):
 
     def forward(self, thumbnail: Tensor, size: Size) -> Placement:
         """See :class:`Sampler`."""
-        seen = self.network(thumbnail)
-        density = softmax_density(seen[:, :1].float())
-        grid = sampling_grid(density, size, self.sigma)
-        return Placement(density, grid, seen[:, 1:] if seen.shape[1] > 1 else None)
+        density = softmax_density(self.network(thumbnail).float())
+        return Placement(density, sampling_grid(density, size, self.sigma))

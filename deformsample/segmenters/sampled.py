@@ -71,8 +71,7 @@ class SampledSegmenter(nn.Module):
         sampled_size: (height, width) of the small image, or a budget: how many pixels it may have
             at most, in the aspect of each image.
         thumbnail_scale: how many samples of the thumbnail, per side, go from one sample of a
-            uniform small image to the next. The density map is of its size, or coarser where the
-            sampler's network has a stride.
+            uniform small image to the next. The density map is of its size.
         level_bias: how many levels of the image pyramid sharper than the local stretch asks for; 0
             averages over each sample's whole area. ``None`` samples the image itself, bilinearly,
             without antialiasing.
@@ -125,19 +124,14 @@ class SampledSegmenter(nn.Module):
         Returns:
             ``Prediction``; its ``labels`` method brings it to the image's own size.
         """
-        sampled, context = self._downsample(image, labels)
+        sampled = self.downsample(image, labels)
         with record_function("network"):
-            logits = self._logits(self._seen(sampled.image, sampled.grid, context))
+            logits = self._logits(self._normalised(sampled.image))
         grid = resize_grid(sampled.grid, (logits.shape[2], logits.shape[3]))
         return Prediction(logits, grid, sampled)
 
     def downsample(self, image: Tensor, labels: Tensor | None = None) -> Downsampled:
         """Sample an image (b, 3, H, W), uint8, or float in [0, 1]; labels as in ``forward``."""
-        return self._downsample(image, labels)[0]
-
-    def _downsample(
-        self, image: Tensor, labels: Tensor | None
-    ) -> tuple[Downsampled, Tensor | None]:
         white = _white(image)  # dividing the few samples is cheaper than dividing the whole image
         height, width = image.shape[2:]
         size = sampled_size((height, width), self.sampled_size)
@@ -148,11 +142,11 @@ class SampledSegmenter(nn.Module):
             source = [image] if self.level_bias is None else image_pyramid(image)
             thumbnail = _sampled(source, uniform, None if self.level_bias is None else 0.0) / white
         with record_function("density"):
-            density, grid, context = self._place(thumbnail, size, labels)
+            density, grid = self._place(thumbnail, size, labels)
         with record_function("warp"):
             places = grid if self.sample_gradient else grid.detach()
             small = _sampled(source, places, self.level_bias) / white
-        return Downsampled(small, grid, density), context
+        return Downsampled(small, grid, density)
 
     @torch.no_grad()
     def segment(self, image: Tensor) -> Tensor:
@@ -161,20 +155,13 @@ class SampledSegmenter(nn.Module):
         prediction: Prediction = self(image)
         return prediction.labels((height, width))
 
-    def _seen(self, small: Tensor, grid: Tensor, context: Tensor | None) -> Tensor:
-        """What the network sees of the small image."""
-        colours = self._normalised(small)
-        if context is None:
-            return colours
-        return torch.cat((colours, warp(context, grid.detach())), dim=1)
-
-    def _logits(self, seen: Tensor) -> Tensor:
-        h, w = seen.shape[2:]
+    def _logits(self, small: Tensor) -> Tensor:
+        h, w = small.shape[2:]
         right, down = -w % self.network_multiple, -h % self.network_multiple
         if not right and not down:
-            whole: Tensor = self.network(seen)
+            whole: Tensor = self.network(small)
             return whole
-        padded: Tensor = self.network(F.pad(seen, (0, right, 0, down), mode="replicate"))
+        padded: Tensor = self.network(F.pad(small, (0, right, 0, down), mode="replicate"))
         return padded[..., :h, :w]
 
     def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
