@@ -153,6 +153,19 @@ def test_a_sampler_is_trained_before_what_takes_it(tmp_path: Path) -> None:
     assert after.folder == every[2].folder
 
 
+def test_a_method_may_have_fewer_budgets_and_seeds(tmp_path: Path) -> None:
+    plan = Plan(
+        configs=[],
+        methods={"all": Method(), "few": Method(budgets=["b"], seeds=[4])},
+        budgets={"a": (4, 6), "b": (8, 12)},
+        classes=[],
+        seeds=[3, 4],
+    )
+    few = [(r.method, r.budget, r.seed) for r in runs(plan, tmp_path) if r.method == "few"]
+    assert few == [("few", "b", 4)]
+    assert sum(run.method == "all" for run in runs(plan, tmp_path)) == 4
+
+
 def test_unknown_names_in_a_plan_are_refused(plan_file: Path) -> None:
     content = yaml.safe_load(plan_file.read_text())
     content["methods"]["edge-optimal"]["sampler"] = "nobody"

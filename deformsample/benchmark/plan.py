@@ -21,6 +21,7 @@ class Method:
         options: further options of ``deformsample fit``, such as ``--model.loss.lattice=4``.
         sampler: another method that is trained before; this one takes its sampler's weights.
         budgets: names of the budgets it is run at; ``None`` for all.
+        seeds: those of the plan's that it is run with; ``None`` for all.
         shown: has a row in the tables.
         baseline: is one of those that the others are compared with.
     """
@@ -29,6 +30,7 @@ class Method:
     options: Sequence[str] = ()
     sampler: str | None = None
     budgets: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
     shown: bool = True
     baseline: bool = False
 
@@ -98,7 +100,12 @@ def runs(plan: Plan, output: Path) -> Iterator[Run]:
     for seed in plan.seeds:
         made: dict[tuple[str, str], Run] = {}
         for budget in plan.budgets:
-            pending = [n for n, m in plan.methods.items() if budget in (m.budgets or plan.budgets)]
+            pending = [
+                name
+                for name, method in plan.methods.items()
+                if budget in (method.budgets or plan.budgets)
+                and seed in (method.seeds or plan.seeds)
+            ]
             for name in sorted(pending, key=lambda n: plan.methods[n].sampler is not None):
                 sampler = plan.methods[name].sampler
                 folder = output / slug(name) / slug(budget) / f"seed_{seed}"
