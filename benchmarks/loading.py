@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
 
     def step(batch: Batch) -> None:
         image, labels = (batch[key].to(device, non_blocking=True) for key in ("image", "labels"))
-        loss: Tensor = torch.stack(list(task.loss(task(image), labels).values())).sum()
+        loss: Tensor = torch.stack(list(task.loss(task(image), labels, 0.0).values())).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
