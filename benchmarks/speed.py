@@ -1,0 +1,299 @@
+"""How fast are the steps of ours, beside what else does their job? ``python benchmarks/speed.py``.
+
+All implementations of a task take turns in one run, so that a noisy machine slows them alike.
+Printed are medians, quartiles, and the ratio of each median to ours; read the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+from torch import Tensor
+from torch.nn import functional as F
+
+from deformsample.data.images import read_image
+from deformsample.geometry import (
+    Size,
+    identity_grid,
+    inverse_coordinates,
+    sampling_grid,
+    softmax_density,
+    to_pixels,
+    unwarp,
+    unwarp_labels,
+    warp,
+)
+from deformsample.geometry.coordinates import axis
+from deformsample.networks import UNet
+from deformsample.samplers import LearnedSampler
+from deformsample.segmenters import SampledSegmenter
+
+CASES: Sequence[tuple[int, Size, Size]] = (
+    (19, (64, 128), (1024, 2048)),
+    (7, (300, 300), (2448, 2448)),
+    (6, (80, 800), (2000, 20000)),
+)
+"""Classes, sampled size and image size of Cityscapes, DeepGlobe and a slide."""
+
+Work = Callable[[], object]
+Row = tuple[str, str, Sequence[float]]
+"""Task, implementation, seconds of every repeat."""
+
+
+def main() -> None:
+    """Time everything, print it, and write it where ``--output`` says."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--output", type=Path, help="Markdown file")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    tables = [f"# Speed\n\n{_machine(device)}"]
+    for title, tasks in (
+        ("Labels of the full image from logits at the samples", label_tasks(device)),
+        ("Values of the full image", value_tasks(device)),
+        ("Sampling grid, forward and backward", grid_tasks(device)),
+        ("Everything before the network, beside reading the file", chain_tasks(device)),
+        ("How labels scale", scaling_tasks(device)),
+    ):
+        rows = [
+            (task, name, seconds)
+            for task, works in tasks.items()
+            for name, seconds in compare(works, options.repeats, device).items()
+        ]
+        tables.append(f"## {title}\n\n{_markdown(rows)}")
+        print(tables[-1], flush=True)
+    if options.output:
+        options.output.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
+
+
+def compare(
+    works: Mapping[str, Work], repeats: int, device: torch.device
+) -> Mapping[str, Sequence[float]]:
+    """Seconds of every repeat of each work; they take turns, and the first turn does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(repeats + 1):
+        for name, work in works.items():
+            slow = bool(seconds[name]) and seconds[name][-1] > 5
+            if slow and turn > 2:  # a rival of many seconds is measured twice
+                continue
+            start = time.perf_counter()
+            work()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def label_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
+    """Ours; a regular grid's upsampling; SciPy's interpolation between scattered points; OpenCV."""
+    tasks: dict[str, dict[str, Work]] = {}
+    for classes, sampled, size in CASES:
+        logits, grid = scene(classes, sampled, device)
+        works: dict[str, Work] = {
+            "ours": partial(unwarp_labels, logits, grid, size),
+            "torch, bilinear + argmax (regular grid)": partial(upsampled, logits, size),
+        }
+        if size[0] * size[1] <= 1 << 22:
+            works["OpenCV remap of every class + argmax"] = partial(remapped, logits, grid, size)
+            works["SciPy, linear between scattered points"] = partial(scattered, logits, grid, size)
+            works["SciPy, nearest of scattered points"] = partial(nearest, logits, grid, size)
+        tasks[_case(classes, sampled, size)] = works
+    return tasks
+
+
+def value_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
+    """A colour image of full size from its samples."""
+    tasks: dict[str, dict[str, Work]] = {}
+    for _, sampled, size in CASES[:2]:
+        colours, grid = scene(3, sampled, device)
+        rows, columns = (axis(n, grid) for n in size)
+        tasks[_case(3, sampled, size)] = {
+            "ours": partial(unwarp, colours, grid, size),
+            "ours, the inverse coordinates alone": partial(
+                inverse_coordinates, grid, rows, columns
+            ),
+            "torch, bilinear (regular grid)": partial(
+                F.interpolate, colours, size, mode="bilinear", align_corners=True
+            ),
+        }
+    return tasks
+
+
+def grid_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
+    """Ours, and the same sums with the two-dimensional kernel of the published code."""
+    tasks: dict[str, dict[str, Work]] = {}
+    for size in ((64, 128), (300, 300)):
+        scores = smooth(1, size, 1, device).requires_grad_()
+        ours = partial(sampling_grid, size=size, sigma=6.37)
+        tasks["{} x {} samples".format(*size)] = {
+            "ours": partial(there_and_back, ours, scores),
+            "dense kernel": partial(there_and_back, partial(dense_grid, sigma=6.37), scores),
+        }
+    return tasks
+
+
+def chain_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
+    """Thumbnail, density, grid and warp together; and what reading the image costs."""
+    tasks: dict[str, dict[str, Work]] = {}
+    folder = Path(tempfile.mkdtemp())
+    for _, sampled, size in CASES[:2]:
+        pixels = photograph(size)
+        image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].to(device)
+        sampler = LearnedSampler(UNet(1, (16, 32, 48)))
+        segmenter = SampledSegmenter(sampler, torch.nn.Identity(), sampled).eval().to(device)
+        works: dict[str, Work] = {"ours": partial(downsampled, segmenter, image)}
+        for suffix in ("jpg", "png"):
+            file = folder / f"{size[0]}.{suffix}"
+            cv2.imwrite(str(file), pixels)
+            works[f"reading the {suffix}"] = partial(read_image, file)
+        regular = identity_grid(sampled, torch.zeros(1, 1, device=device))
+        works["uniform, bilinear"] = partial(warp, image, regular)
+        tasks["{} x {} pixels to {} x {}".format(*size, *sampled)] = works
+    return tasks
+
+
+def scaling_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
+    """Labels of larger images, of more samples, of more classes, of corners that all agree."""
+    size: Size = (1024, 2048)
+    sampled: Size = (64, 128)
+    works: dict[str, Work] = {}
+    for name, classes, samples, pixels in (
+        ("1024 x 2048 pixels, 64 x 128 samples, 19 classes", 19, sampled, size),
+        ("a quarter of the pixels", 19, sampled, (512, 1024)),
+        ("four times the pixels", 19, sampled, (2048, 4096)),
+        ("four times the samples", 19, (128, 256), size),
+        ("100 classes", 100, sampled, size),
+    ):
+        works[name] = partial(unwarp_labels, *scene(classes, samples, device), pixels)
+    for classes in (19, 100):
+        logits, grid = scene(classes, sampled, device)
+        logits = torch.zeros_like(logits)
+        logits[:, 3] = 1
+        works[f"corners agree, {classes} classes"] = partial(unwarp_labels, logits, grid, size)
+    return {"labels": works}
+
+
+def scene(classes: int, size: Size, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Smooth logits, as of objects some samples wide, and a grid that gathers samples."""
+    logits = smooth(classes, size, 0, device)
+    return logits, sampling_grid(softmax_density(smooth(1, size, 1, device)), size, 2.0)
+
+
+def smooth(channels: int, size: Size, seed: int, device: torch.device) -> Tensor:
+    """Random fields (1, channels, h, w) that vary over some twelve samples."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = [max(2, n // 12) for n in size]
+    values = torch.randn(1, channels, *coarse, generator=generator)
+    return F.interpolate(values, size, mode="bicubic", align_corners=True).to(device)
+
+
+def photograph(size: Size) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Something that compresses like a photograph: smooth fields with fine noise."""
+    values = smooth(3, (size[0] // 4, size[1] // 4), 2, torch.device("cpu"))
+    values = F.interpolate(values, size, mode="bilinear", align_corners=True)[0] * 40 + 128
+    values = values + torch.randn(values.shape, generator=torch.Generator().manual_seed(3)) * 4
+    return np.ascontiguousarray(values.clamp(0, 255).byte().numpy().transpose(1, 2, 0))
+
+
+def there_and_back(grid_of: Callable[[Tensor], Tensor], scores: Tensor) -> None:
+    """Forward and backward of a sampling grid."""
+    grid_of(softmax_density(scores)).sum().backward()
+
+
+@torch.no_grad()
+def downsampled(segmenter: SampledSegmenter, image: Tensor) -> None:
+    """All that comes before the network."""
+    segmenter.downsample(image)
+
+
+def upsampled(logits: Tensor, size: Size) -> Tensor:
+    """What uniform sampling needs for its labels."""
+    return F.interpolate(logits, size, mode="bilinear", align_corners=True).argmax(dim=1)
+
+
+def remapped(logits: Tensor, grid: Tensor, size: Size) -> object:
+    """OpenCV's bilinear remap, its maps from our inverse coordinates."""
+    rows, columns = (axis(n, grid) for n in size)
+    points = to_pixels(inverse_coordinates(grid, rows, columns), tuple(logits.shape[2:]))  # type: ignore[arg-type]
+    x, y = (points[0, ..., k].float().cpu().numpy() for k in (0, 1))
+    channels = [cv2.remap(c, x, y, cv2.INTER_LINEAR) for c in logits[0].cpu().numpy()]
+    return np.argmax(np.stack(channels), axis=0)
+
+
+def scattered(logits: Tensor, grid: Tensor, size: Size) -> Any:
+    """SciPy's linear interpolation, with the triangulation that it needs."""
+    return _scipy(LinearNDInterpolator, logits[0].flatten(1).T.cpu().numpy(), grid, size).argmax(-1)
+
+
+def nearest(logits: Tensor, grid: Tensor, size: Size) -> Any:
+    """SciPy's nearest neighbour of every pixel."""
+    return _scipy(
+        NearestNDInterpolator, logits[0].argmax(dim=0).flatten().cpu().numpy(), grid, size
+    )
+
+
+def _scipy(
+    kind: Callable[..., Callable[..., Any]], values: object, grid: Tensor, size: Size
+) -> Any:
+    points = to_pixels(grid[0].double().cpu(), size).reshape(-1, 2).numpy()
+    x, y = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
+    return kind(points, values)(x, y)
+
+
+def dense_grid(density: Tensor, sigma: float) -> Tensor:
+    """The grid by convolution with a two-dimensional kernel, as the published code works it out."""
+    h, w = density.shape[2:]
+    reach = [min(30, n // 2 - 1) for n in (h, w)]
+    y, x = (torch.arange(-r, r + 1, device=density.device) for r in reach)
+    kernel = torch.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * sigma**2))[None, None]
+    place = identity_grid((h, w), density[:, 0]).movedim(-1, 1)
+    stacked = torch.cat((density, density * place), dim=1).movedim(1, 0)
+    padded = F.pad(stacked, (reach[1], reach[1], reach[0], reach[0]), mode="replicate")
+    mass, shift_x, shift_y = F.conv2d(padded, kernel).movedim(0, 1).unbind(1)
+    return torch.stack((shift_x / mass, shift_y / mass), dim=-1)
+
+
+def _case(classes: int, sampled: Size, size: Size) -> str:
+    return f"{sampled[0]} x {sampled[1]} x {classes} to {size[0]} x {size[1]}"
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    lines = ["| task | by | median (ms) | quartiles (ms) | to ours |", "|---|---|---|---|---|"]
+    first: dict[str, float] = {}
+    for task, name, seconds in rows:
+        middle = median(seconds)
+        first.setdefault(task, middle)
+        low, _, high = quantiles(seconds, n=4) if len(seconds) > 1 else (middle,) * 3
+        lines.append(
+            f"| {task} | {name} | {middle * 1e3:.1f} | {low * 1e3:.1f} to {high * 1e3:.1f} "
+            f"| {middle / first[task]:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _machine(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return (
+        f"`python benchmarks/speed.py` on {device.type} ({name or platform.machine()}, "
+        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores), PyTorch "
+        f"{torch.__version__}, OpenCV {cv2.__version__}, Python {platform.python_version()}."
+    )
+
+
+if __name__ == "__main__":
+    main()
