@@ -56,10 +56,10 @@ def accuracy(
         height, width = labels.shape
         small = warp_labels(true, prediction.grid)
         predicted = prediction.labels((height, width))[0].cpu()
-        full += _confusion(predicted, labels, count)
-        warped += _confusion(prediction.logits.argmax(dim=1).cpu(), small.cpu(), count)
+        full += confusion(predicted, labels, count)
+        warped += confusion(prediction.logits.argmax(dim=1).cpu(), small.cpu(), count)
         best = unwarp_labels(_one_hot(small, count), prediction.grid, (height, width))[0].cpu()
-        ceiling += _confusion(best, labels, count)
+        ceiling += confusion(best, labels, count)
         bands += boundary_counts(
             predicted.numpy(),
             labels.numpy(),
@@ -131,7 +131,8 @@ def _one_hot(labels: Tensor, count: int) -> Tensor:
     return F.one_hot(labels.long().clamp_max(count), count + 1)[..., :count].movedim(-1, 1).float()
 
 
-def _confusion(predicted: Tensor, true: Tensor, count: int) -> Tensor:
+def confusion(predicted: Tensor, true: Tensor, count: int) -> Tensor:
+    """Counts (count, count) of pixels by true and predicted class, of maps of any one shape."""
     return multiclass_confusion_matrix(
         predicted.long().flatten(), true.long().flatten(), count, ignore_index=IGNORE_INDEX
     )

@@ -92,6 +92,11 @@ def read_plan(path: Path) -> Plan:
                 f"Expected the `budgets` of method {name!r} to be of {list(plan.budgets)}, but got "
                 f"{sorted(unknown)}."
             )
+        if other := set(method.seeds or ()) - set(plan.seeds):
+            raise ArgumentError(
+                f"Expected the `seeds` of method {name!r} to be of {list(plan.seeds)}, but got "
+                f"{sorted(other)}."
+            )
     return plan
 
 

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 from tqdm import tqdm
 
 from deformsample import __version__
@@ -25,8 +24,8 @@ from deformsample.data import SplitDataset
 from deformsample.data.images import write_image, write_indexed
 from deformsample.data.labels import palette
 from deformsample.errors import ArgumentError, DataError, DeformsampleError
+from deformsample.evaluation import confusion
 from deformsample.inference import Model, as_batch, load
-from deformsample.losses import IGNORE_INDEX
 from deformsample.metrics import class_iou
 from deformsample.plotting import comparison_figure
 
@@ -156,7 +155,7 @@ def _compare(options: argparse.Namespace) -> None:
     for model in models:
         picture = model.picture(image, model.segmenter.sampler.title)
         if truth is not None:
-            scores = _iou_of(picture.labels, truth, len(classes))
+            scores = class_iou(confusion(picture.labels.cpu(), truth, len(classes)))
             _print_scores(picture.title, classes, scores)
             title = f"{picture.title}, mean IoU {float(scores.nanmean()):.3f}"
             picture = replace(picture, title=title)
@@ -179,13 +178,6 @@ def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None
         )
     item = SplitDataset(data.dataset, samples)[options.index]
     return item["image"], item["labels"]
-
-
-def _iou_of(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
-    confusion = multiclass_confusion_matrix(
-        labels.cpu().long(), truth.long(), classes, ignore_index=IGNORE_INDEX
-    )
-    return class_iou(confusion)
 
 
 def _print_scores(title: str, names: Iterable[str], scores: Tensor) -> None:

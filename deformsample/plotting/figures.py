@@ -24,6 +24,7 @@ from deformsample.plotting.panels import (
     draw_mesh,
     draw_overlay,
     draw_samples,
+    wrong_pixels,
 )
 from deformsample.plotting.places import Place
 from deformsample.segmenters import Prediction, SampledSegmenter
@@ -201,10 +202,10 @@ def error_figure(image: Tensor, truth: Tensor, pictures: Sequence[SampledPicture
         layout="constrained",
     )
     axes = figure.subplots(1, len(pictures), squeeze=False)
-    known = truth != IGNORE_INDEX
+    known = (truth != IGNORE_INDEX).sum().clamp_min(1)
     for panel, picture in zip(axes[0], pictures, strict=True):
         draw_errors(panel, image, picture.labels, truth)
-        share = float(((picture.labels != truth) & known).sum() / known.sum().clamp_min(1))
+        share = float(wrong_pixels(picture.labels, truth).sum() / known)
         panel.set_title(f"{picture.title}: {share:.1%} of the pixels wrong")
     return figure
 

@@ -123,9 +123,14 @@ def draw_errors(axes: Axes, image: Tensor, labels: Tensor, truth: Tensor) -> Non
         truth: (H, W) true class ids; ignored pixels are never wrong.
     """
     pale = 128 + _grey(image) / 2
-    wrong = ((labels != truth) & (truth != IGNORE_INDEX)).cpu().numpy()[..., None]
+    wrong = wrong_pixels(labels, truth).cpu().numpy()[..., None]
     axes.imshow(np.where(wrong, np.array(WRONG), pale).astype(np.uint8), interpolation="nearest")
     _frame(axes)
+
+
+def wrong_pixels(labels: Tensor, truth: Tensor) -> Tensor:
+    """Where labels (H, W) differ from the truth, bool; never where the truth is not known."""
+    return (labels != truth) & (truth != IGNORE_INDEX)
 
 
 def class_legend(figure: Figure, classes: Mapping[str, Colour]) -> None:
