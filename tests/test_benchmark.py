@@ -176,3 +176,15 @@ def test_unknown_names_in_a_plan_are_refused(plan_file: Path) -> None:
     plan_file.write_text(yaml.safe_dump(content))
     with pytest.raises(ArgumentError, match=r"`budgets` of method 'edge-optimal'.*huge"):
         read_plan(plan_file)
+
+
+@pytest.mark.parametrize(("key", "value"), [("budgets", ["small"]), ("seeds", [1])])
+def test_a_sampler_must_be_trained_wherever_it_is_taken(
+    plan_file: Path, key: str, value: list[object]
+) -> None:
+    content = yaml.safe_load(plan_file.read_text())
+    content["budgets"]["large"] = [24, 36]
+    content["methods"]["regressor"][key] = value
+    plan_file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ArgumentError, match=f"`{key}` of method 'regressor' to include those of"):
+        read_plan(plan_file)

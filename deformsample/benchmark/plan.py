@@ -97,7 +97,25 @@ def read_plan(path: Path) -> Plan:
                 f"Expected the `seeds` of method {name!r} to be of {list(plan.seeds)}, but got "
                 f"{sorted(other)}."
             )
+    for name, method in plan.methods.items():
+        _check_sampler_covers(plan, name, method)
     return plan
+
+
+def _check_sampler_covers(plan: Plan, name: str, method: Method) -> None:
+    """A method that takes another's sampler needs it at every budget and seed."""
+    if method.sampler is None:
+        return
+    source = plan.methods[method.sampler]
+    for key, wanted, made in (
+        ("budgets", method.budgets or plan.budgets, source.budgets or plan.budgets),
+        ("seeds", method.seeds or plan.seeds, source.seeds or plan.seeds),
+    ):
+        if missing := [value for value in wanted if value not in made]:
+            raise ArgumentError(
+                f"Expected the `{key}` of method {method.sampler!r} to include those of {name!r}, "
+                f"which takes its sampler, but {missing} are missing."
+            )
 
 
 def runs(plan: Plan, output: Path) -> Iterator[Run]:

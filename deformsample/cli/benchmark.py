@@ -65,6 +65,7 @@ def add_benchmark(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, help="folder (default: runs/benchmark/PLAN)")
     command.add_argument("--jobs", type=int, default=1, help="runs at a time (%(default)s)")
     command.add_argument("--method", action="append", help="only this method; can be repeated")
+    command.add_argument("--budget", action="append", help="only this budget; can be repeated")
     command.add_argument("--seeds", type=int, nargs="+", help="only these of the plan's seeds")
     command.add_argument(
         "--option", action="append", default=[], help="for every run, as --option=--data.cache=DIR"
@@ -84,6 +85,7 @@ def _benchmark(options: argparse.Namespace) -> None:
             run
             for run in every
             if (options.method is None or run.method in options.method)
+            and (options.budget is None or run.budget in options.budget)
             and (options.seeds is None or run.seed in options.seeds)
         ]
         needed = {run.after.folder for run in todo if run.after is not None}
