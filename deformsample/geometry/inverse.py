@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from deformsample.geometry.mesh import Located, Mesh, locate, triangulate
+from deformsample.geometry.coordinates import Size
+from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
+from deformsample.geometry.raster import Floats, Runs, paint_coordinates, pull_back, scan
 
 
 def inverse_coordinates(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -28,16 +34,60 @@ def inverse_coordinates(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
             outside [-1, 1].
     """
     mesh = triangulate(grid)
+    if grid.device.type == "cpu":
+        axes = scan_axis(mesh, rows, "rows"), scan_axis(mesh, columns, "columns")
+        coordinates: Tensor = _CompiledInverse.apply(grid, mesh.vertices, *axes)
+        return coordinates
+    return _inverse_anywhere(grid, mesh, rows, columns)
+
+
+class _CompiledInverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, grid: Tensor, vertices: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        shape = (len(grid), len(rows), len(columns))
+        triangles = torch.empty(shape, dtype=torch.int32)
+        exact = grid.dtype in (torch.float32, torch.float64)
+        coordinates = torch.empty(*shape, 2, dtype=grid.dtype if exact else torch.float32)
+        y, x, found, written = (t.numpy() for t in (rows, columns, triangles, coordinates))
+
+        def paint(image: int, own: Floats, runs: Runs) -> None:
+            paint_coordinates(runs, own, y, x, found[image], written[image])
+
+        scan(vertices, rows, columns, paint)
+        ctx.save_for_backward(vertices, rows, columns, triangles)
+        return coordinates.to(grid.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        vertices, rows, columns, triangles = ctx.saved_tensors
+        exact = gradient if gradient.dtype == torch.float32 else gradient.double()
+        pulls = torch.zeros_like(vertices)
+        axes = rows.numpy(), columns.numpy()
+        # One thread for each image: the sums of two would be in each other's way.
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            images = zip(vertices, triangles, exact.contiguous(), pulls, strict=True)
+            jobs = [
+                pool.submit(pull_back, v.numpy(), *axes, t.numpy(), g.numpy(), p.numpy())
+                for v, t, g, p in images
+            ]
+            for job in jobs:
+                job.result()
+        return pulls.to(gradient.dtype), None, None, None
+
+
+def _inverse_anywhere(grid: Tensor, mesh: Mesh, rows: Tensor, columns: Tensor) -> Tensor:
+    """The same by tensor operations, on any device."""
     located = locate(mesh, rows, columns)
     weights = located.weights
     if grid.requires_grad and torch.is_grad_enabled():
         weights = weights - _implicit_change(grid, mesh, located)
-    return _small_points(mesh, located.triangle, weights).to(grid.dtype)
+    return _small_points(mesh.size, located.triangle, weights).to(grid.dtype)
 
 
-def _small_points(mesh: Mesh, triangle: Tensor, weights: Tensor) -> Tensor:
+def _small_points(size: Size, triangle: Tensor, weights: Tensor) -> Tensor:
     """From a place in a triangle to a normalised point of the small image."""
-    h, w = mesh.size
+    h, w = size
     # An upper triangle starts at its cell's upper left corner and steps right and down, a lower
     # one starts at the opposite corner and steps back.
     cell, lower = triangle // 2, triangle % 2

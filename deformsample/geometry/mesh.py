@@ -15,7 +15,8 @@ cuts a triangle in an interval, and the intervals of all triangles tile the row 
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -23,26 +24,39 @@ from torch import Tensor
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import Size, check_grid
-from deformsample.geometry.raster import in_bands, triangles_of_band
+from deformsample.geometry.raster import Floats, Runs, paint_places, scan
 
 _BORDER_TOLERANCE = 1e-5  # normalised; a hundredth of a pixel in an image of 2,000
 
 
-class Mesh(NamedTuple):
+@dataclass(frozen=True)
+class Mesh:
     """The triangles of the grids of a batch; t = 2 (h - 1) (w - 1) of them in an image."""
 
-    size: Size
-    """(h, w) of the grid."""
+    vertices: Tensor
+    """(b, h, w, 2), contiguous float64 (float32 on devices without it)."""
 
-    corners: Tensor
-    """(t, 3) int64, flat sample numbers. The second corner lies in the row of the first one, the
-    third in its column. Triangle 2 k is the upper one of cell k, 2 k + 1 the lower one."""
+    @property
+    def size(self) -> Size:
+        """(h, w) of the grid."""
+        return (self.vertices.shape[1], self.vertices.shape[2])
 
-    by_height: Tensor
-    """(b, t, 3, 2): the corners' points from top to bottom."""
+    @cached_property
+    def corners(self) -> Tensor:
+        """(t, 3) int64, flat sample numbers. The second corner lies in the row of the first one,
+        the third in its column. Triangle 2 k is the upper one of cell k, 2 k + 1 the lower one.
+        """
+        return triangle_corners(self.size, self.vertices.device)
 
-    inverse: Tensor
-    """(b, t, 6): the first corner's point, and the two rows of the inverse Jacobian."""
+    @cached_property
+    def points(self) -> Tensor:
+        """(b, t, 3, 2): the corners' points."""
+        return self.vertices.flatten(1, 2)[:, self.corners]
+
+    @cached_property
+    def inverse(self) -> Tensor:
+        """(b, t, 6): the first corner's point, and the two rows of the inverse Jacobian."""
+        return _inverse_maps(self.points)
 
 
 class Located(NamedTuple):
@@ -63,19 +77,14 @@ def triangulate(grid: Tensor) -> Mesh:
         grid: (b, h, w, 2) that covers the image.
 
     Returns:
-        ``Mesh`` in float64 (float32 on devices without it).
+        ``Mesh``.
 
     Raises:
         ArgumentError: wrong shape, or border samples that do not lie on the image border.
     """
     check_grid(grid)
     exact = torch.float32 if grid.device.type == "mps" else torch.float64
-    h, w = grid.shape[1:3]
-    vertices = _on_border(grid.to(exact)).flatten(1, 2)
-    corners = triangle_corners((h, w), grid.device)
-    points = vertices[:, corners]
-    order = points[..., 1].argsort(dim=2)[..., None].expand(-1, -1, -1, 2)
-    return Mesh((h, w), corners, points.gather(2, order), _inverse_maps(points))
+    return Mesh(_on_border(grid.to(exact)))
 
 
 def triangle_corners(size: Size, device: torch.device) -> Tensor:
@@ -101,20 +110,24 @@ def locate(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
     Raises:
         ArgumentError: an axis that is empty, or leaves [-1, 1].
     """
-    rows, columns = (values.to(mesh.inverse.dtype) for values in (rows, columns))
-    _check_axis(rows, "rows")
-    _check_axis(columns, "columns")
-    rows, columns = scan_axis(rows), scan_axis(columns)
+    rows = scan_axis(mesh, rows, "rows")
+    columns = scan_axis(mesh, columns, "columns")
     if rows.device.type == "cpu":
         return _locate_compiled(mesh, rows, columns)
     return _locate_anywhere(mesh, rows, columns)
 
 
-def _check_axis(values: Tensor, name: str) -> None:
+def scan_axis(mesh: Mesh, values: Tensor, name: str) -> Tensor:
+    """Lattice coordinates in the mesh's dtype, just inside the image.
+
+    Runs are closed at their start and open at their end, so that neighbours share no point. The
+    last row and column of the image would belong to nobody: look for them just inside.
+    """
     if values.ndim != 1 or len(values) == 0:
         raise ArgumentError(
             f"Expected `{name}` of shape (n,) with n > 0, but got {tuple(values.shape)}."
         )
+    values = values.to(mesh.vertices.dtype)
     low, high = float(values[0]), float(values[-1])
     inside = low >= -1 - _BORDER_TOLERANCE and high <= 1 + _BORDER_TOLERANCE
     if not inside or bool((values[1:] < values[:-1]).any()):
@@ -122,6 +135,7 @@ def _check_axis(values: Tensor, name: str) -> None:
             f"Expected `{name}` to ascend within [-1, 1], but they run from {low} to {high}"
             f"{'.' if not inside else ', and not in order.'}"
         )
+    return values.clamp(-1, 1 - 64 * torch.finfo(values.dtype).eps)
 
 
 def _on_border(grid: Tensor) -> Tensor:
@@ -149,37 +163,24 @@ def _inverse_maps(points: Tensor) -> Tensor:
     return torch.cat((a, rows), dim=-1)
 
 
-def scan_axis(lattice: Tensor) -> Tensor:
-    """Lattice coordinates, just inside the image.
-
-    Intervals are closed at their start and open at their end, so that neighbours share no
-    point. The last row and column of the image would belong to nobody: look for them just inside.
-    """
-    inside = 1 - 64 * torch.finfo(lattice.dtype).eps
-    return lattice.clamp(-1, inside)
-
-
 def _locate_compiled(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
-    shape = (len(mesh.by_height), len(rows), len(columns))
-    triangle = torch.empty(shape, dtype=torch.long)
-    weights = torch.empty(*shape, 2, dtype=torch.float64)
-    for number in range(shape[0]):
-        band = partial(
-            triangles_of_band,
-            mesh.by_height[number].contiguous().numpy(),
-            mesh.inverse[number].contiguous().numpy(),
-            rows.numpy(),
-            columns.numpy(),
-            triangle[number].numpy(),
-            weights[number].numpy(),
-        )
-        in_bands(shape[1], band)
-    return Located(triangle, weights)
+    shape = (len(mesh.vertices), len(rows), len(columns))
+    located = Located(
+        torch.empty(shape, dtype=torch.long), torch.empty(*shape, 2, dtype=torch.float64)
+    )
+    triangles, weights, y, x = (t.numpy() for t in (*located, rows, columns))
+
+    def paint(image: int, vertices: Floats, runs: Runs) -> None:
+        paint_places(runs, vertices, y, x, triangles[image], weights[image])
+
+    scan(mesh.vertices, rows, columns, paint)
+    return located
 
 
 def _locate_anywhere(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
     """The same by tensor operations, on any device."""
-    triangle = _scan(mesh.by_height, rows, columns)
+    order = mesh.points[..., 1].argsort(dim=2)[..., None].expand(-1, -1, -1, 2)
+    triangle = _scan(mesh.points.gather(2, order), rows, columns)
     return Located(triangle, _barycentric(mesh.inverse, triangle, rows, columns))
 
 

@@ -8,7 +8,6 @@ triangle has that class: linear interpolation keeps the order of scores.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,7 +15,10 @@ from torch import Tensor
 from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import Size, axis, check_grid, check_size
 from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
-from deformsample.geometry.raster import NOBODY, in_bands, labels_of_band
+from deformsample.geometry.raster import Floats, Runs, paint_labels, paint_values, scan
+
+NOBODY = 255
+"""No class has this number, so that a triangle whose corners disagree can be told."""
 
 _BLOCK_NUMBERS = 1 << 22
 """Interpolated numbers in work at once; with their corners' values some 60 MB."""
@@ -40,6 +42,9 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
     _check_values(values, grid, size)
     mesh = triangulate(grid)
     table = values.flatten(2).mT.contiguous()
+    learning = values.requires_grad and torch.is_grad_enabled()
+    if values.device.type == "cpu" and values.dtype == torch.float32 and not learning:
+        return _values_compiled(mesh, table, size)
     image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks = []
     for located in _blocks(mesh, size, values.shape[1]):
@@ -76,33 +81,46 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
         )
     mesh = triangulate(grid)
     table = logits.flatten(2).mT.contiguous()
-    corner_class = table.argmax(dim=-1).to(torch.uint8)[:, mesh.corners]
-    disputed = (corner_class[..., 1:] != corner_class[..., :1]).any(dim=-1)
-    agreed = corner_class[..., 0].masked_fill(disputed, NOBODY)
+    winners = table.argmax(dim=-1).to(torch.uint8)
     on_cpu = logits.device.type == "cpu"
-    return (_labels_compiled if on_cpu else _labels)(mesh, table, agreed, size)
+    return (_labels_compiled if on_cpu else _labels)(mesh, table, winners, size)
 
 
-def _labels_compiled(mesh: Mesh, table: Tensor, agreed: Tensor, size: Size) -> Tensor:
-    rows, columns = (scan_axis(axis(n, mesh.inverse)).numpy() for n in size)
+def _values_compiled(mesh: Mesh, table: Tensor, size: Size) -> Tensor:
+    values = torch.empty(len(table), table.shape[2], *size)
+    rows, columns = _pixel_axes(mesh, size)
+    y, x, samples, written = (t.numpy() for t in (rows, columns, table, values))
+
+    def paint(image: int, vertices: Floats, runs: Runs) -> None:
+        paint_values(runs, vertices, samples[image], y, x, written[image])
+
+    scan(mesh.vertices, rows, columns, paint)
+    return values
+
+
+def _labels_compiled(mesh: Mesh, table: Tensor, winners: Tensor, size: Size) -> Tensor:
     labels = torch.empty(len(table), *size, dtype=torch.uint8)
-    for number in range(len(table)):
-        band = partial(
-            labels_of_band,
-            mesh.by_height[number].contiguous().numpy(),
-            mesh.inverse[number].contiguous().numpy(),
-            mesh.corners.numpy(),
-            agreed[number].contiguous().numpy(),
-            table[number].float().numpy(),
-            rows,
-            columns,
-            labels[number].numpy(),
-        )
-        in_bands(size[0], band)
+    rows, columns = _pixel_axes(mesh, size)
+    y, x, scores, best, written = (
+        t.numpy() for t in (rows, columns, table.float(), winners, labels)
+    )
+
+    def paint(image: int, vertices: Floats, runs: Runs) -> None:
+        paint_labels(runs, vertices, scores[image], best[image], y, x, written[image])
+
+    scan(mesh.vertices, rows, columns, paint)
     return labels
 
 
-def _labels(mesh: Mesh, table: Tensor, agreed: Tensor, size: Size) -> Tensor:
+def _pixel_axes(mesh: Mesh, size: Size) -> tuple[Tensor, Tensor]:
+    height, width = (axis(n, mesh.vertices) for n in size)
+    return scan_axis(mesh, height, "rows"), scan_axis(mesh, width, "columns")
+
+
+def _labels(mesh: Mesh, table: Tensor, winners: Tensor, size: Size) -> Tensor:
+    corner_class = winners[:, mesh.corners]
+    disputed = (corner_class[..., 1:] != corner_class[..., :1]).any(dim=-1)
+    agreed = corner_class[..., 0].masked_fill(disputed, NOBODY)
     image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks = []
     for located in _blocks(mesh, size, table.shape[2]):
@@ -164,9 +182,8 @@ def _check_values(values: Tensor, grid: Tensor, size: Size) -> None:
 
 def _blocks(mesh: Mesh, size: Size, channels: int) -> Iterator[Located]:
     """The places of all pixels, some rows at a time."""
-    like = mesh.inverse
-    rows, columns = axis(size[0], like), axis(size[1], like)
-    numbers_per_row = len(like) * size[1] * (channels + 16)  # 16 for the coordinates
+    rows, columns = (axis(n, mesh.vertices) for n in size)
+    numbers_per_row = len(mesh.vertices) * size[1] * (channels + 16)  # 16 for the coordinates
     for block in rows.split(max(1, _BLOCK_NUMBERS // numbers_per_row)):
         yield locate(mesh, block, columns)
 

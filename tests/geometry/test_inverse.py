@@ -12,6 +12,7 @@ from deformsample.geometry import (
     sampling_grid,
     softmax_density,
 )
+from deformsample.geometry.inverse import _inverse_anywhere
 from deformsample.geometry.mesh import locate, triangulate
 
 
@@ -143,3 +144,16 @@ def test_points_outside_the_image_are_refused() -> None:
         inverse_coordinates(grid, torch.tensor([0.0, 0.5, 0.2]), torch.zeros(1))
     with pytest.raises(ArgumentError, match="`rows` of shape"):
         inverse_coordinates(grid, torch.zeros(0), torch.zeros(1))
+
+
+def test_compiled_inverse_is_the_inverse_of_other_devices() -> None:
+    scores = torch.randn(2, 1, 9, 14, dtype=torch.float64)
+    grid = sampling_grid(softmax_density(scores), (9, 14), 2.0).requires_grad_()
+    rows, columns = lattice(31, 27)
+    compiled = inverse_coordinates(grid, rows, columns)
+    generic = _inverse_anywhere(grid, triangulate(grid), rows, columns)
+    torch.testing.assert_close(compiled, generic)
+    towards = torch.randn(2, 31, 27, 2, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(compiled, grid, towards)
+    (expected,) = torch.autograd.grad(generic, grid, towards)
+    torch.testing.assert_close(gradient, expected)

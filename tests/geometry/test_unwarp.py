@@ -101,7 +101,7 @@ def test_compiled_scan_is_the_scan_of_other_devices(threads: int, sharpness: flo
     logits = torch.randn(2, 5, 9, 14, dtype=torch.float64)
     logits[:, 0] += 1  # so that many triangles agree
     mesh = triangulate(grid)
-    rows, columns = (scan_axis(axis(n, grid)) for n in (83, 131))
+    rows, columns = (scan_axis(mesh, axis(n, grid), "an axis") for n in (83, 131))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -117,3 +117,33 @@ def test_compiled_scan_is_the_scan_of_other_devices(threads: int, sharpness: flo
     clear = first - second > 1e-5
     assert torch.equal(labels[clear], reference.argmax(dim=1).byte()[clear])
     assert float(clear.float().mean()) > 0.99
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_compiled_values_are_those_that_learn(threads: int) -> None:
+    grid = sampling_grid(softmax_density(torch.randn(2, 1, 9, 14) * 6), (9, 14), 2.0)
+    values = torch.randn(2, 3, 9, 14)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        compiled = unwarp(values, grid, (583, 131))
+    finally:
+        torch.set_num_threads(before)
+    learning = unwarp(values.requires_grad_(), grid, (583, 131))
+    assert learning.requires_grad
+    torch.testing.assert_close(compiled, learning.detach())
+
+
+def test_classes_that_win_nowhere_at_the_samples_can_win_between_them() -> None:
+    logits = torch.tensor([[[[5.0, 0.0], [0.0, 0.0]], [[0.0, 5.0], [5.0, 5.0]], [[4.0] * 2] * 2]])
+    grid = identity_grid((2, 2), logits)
+    labels = unwarp_labels(logits, grid, (21, 21))
+    assert torch.equal(labels[0], unwarp(logits.double(), grid, (21, 21))[0].argmax(dim=0).byte())
+    assert set(labels.unique().tolist()) == {0, 1, 2}
+
+
+def test_a_folded_mesh_leaves_no_pixel_out() -> None:
+    grid = identity_grid((6, 7), torch.zeros(1, 1)).clone()
+    grid[0, 2, 3] = grid[0, 4, 5] + 0.1
+    colours = torch.full((1, 1, 6, 7), 7.0)
+    assert torch.equal(unwarp(colours, grid, (90, 80)), torch.full((1, 1, 90, 80), 7.0))
