@@ -8,13 +8,16 @@ border of the image.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from deformsample.errors import ArgumentError
+from deformsample.geometry.compiled import in_bands, is_constant
 from deformsample.geometry.coordinates import Size, identity_grid
 from deformsample.geometry.kernel import reflected_gaussian
+from deformsample.geometry.pixels import mark_boundaries
 from deformsample.geometry.warp import image_pyramid, warp_pyramid
 
 
@@ -43,6 +46,8 @@ def label_boundaries(labels: Tensor, ignore_index: int) -> Tensor:
         (b, 1, h, w) uint8, 1 on boundaries and 0 elsewhere.
     """
     _check_labels(labels)
+    if is_constant(labels) and labels.dtype == torch.uint8:
+        return _label_boundaries_compiled(labels, ignore_index)
     valid = labels != ignore_index
     edge = torch.zeros_like(valid)
     down = (labels[:, 1:] != labels[:, :-1]) & valid[:, 1:] & valid[:, :-1]
@@ -52,6 +57,14 @@ def label_boundaries(labels: Tensor, ignore_index: int) -> Tensor:
     edge[:, :, 1:] |= right
     edge[:, :, :-1] |= right
     return edge.unsqueeze(1).to(torch.uint8)
+
+
+def _label_boundaries_compiled(labels: Tensor, ignore_index: int) -> Tensor:
+    marks = torch.empty_like(labels)
+    for own, written in zip(labels, marks, strict=True):
+        mark = partial(mark_boundaries, own.numpy(), ignore_index, written.numpy())
+        in_bands(len(own), mark)
+    return marks.unsqueeze(1)
 
 
 def boundary_density(

@@ -13,40 +13,18 @@ place in the mesh. See :mod:`.mesh` for the triangles.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from numba import njit
 from torch import Tensor
+
+from deformsample.geometry.compiled import compiled, in_bands
 
 Floats = npt.NDArray[np.float64]
 Runs = npt.NDArray[np.int32]
 """(n, 4): row, first column, column after the last one, triangle."""
-
-_Function = TypeVar("_Function", bound=Callable[..., object])
-
-_BANDS_PER_THREAD = 4
-_ROWS_PER_BAND = 256  # at most, so that a band's runs do not grow with the image
-
-
-def in_bands(rows: int, work: Callable[[int, int], object]) -> None:
-    """Call ``work(first, last)`` for bands of rows, in as many threads as torch uses."""
-    threads = torch.get_num_threads()
-    count = max(threads * _BANDS_PER_THREAD if threads > 1 else 1, -(-rows // _ROWS_PER_BAND))
-    edges = np.linspace(0, rows, min(rows, count) + 1).round().astype(int).tolist()
-    bands = list(pairwise(edges))
-    if threads == 1:
-        for band in bands:
-            work(*band)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(work, *band) for band in bands]:
-            future.result()
 
 
 def scan(
@@ -68,12 +46,6 @@ def scan(
 
     for image, own in enumerate(vertices.numpy()):
         in_bands(len(y), partial(work, image, own))
-
-
-def compiled(function: _Function) -> _Function:
-    """Compile a function, which then runs beside others of other threads; kept on disk."""
-    made: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
-    return cast("_Function", made)
 
 
 @compiled

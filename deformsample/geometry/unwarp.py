@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deformsample.errors import ArgumentError
+from deformsample.geometry.compiled import is_constant
 from deformsample.geometry.coordinates import Size, axis, check_grid, check_size
 from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
 from deformsample.geometry.raster import Floats, Runs, paint_labels, paint_values, scan
@@ -42,8 +43,7 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
     _check_values(values, grid, size)
     mesh = triangulate(grid)
     table = values.flatten(2).mT.contiguous()
-    learning = values.requires_grad and torch.is_grad_enabled()
-    if values.device.type == "cpu" and values.dtype == torch.float32 and not learning:
+    if is_constant(values) and values.dtype == torch.float32:
         return _values_compiled(mesh, table, size)
     image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks = []

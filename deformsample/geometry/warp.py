@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
+from deformsample.geometry.compiled import in_bands, is_constant
 from deformsample.geometry.coordinates import Size, check_grid, to_pixels
 from deformsample.geometry.grid import local_stretch
+from deformsample.geometry.pixels import add_samples, halve_rows
 
+_COMPILED = (torch.uint8, torch.float32)
 _BLOCK_ROWS = 64  # even, so that no pair of rows is parted
 
 
@@ -77,10 +81,20 @@ def image_pyramid(image: Tensor, smallest: Size = (2, 2)) -> list[Tensor]:
 
 
 def _halve(image: Tensor) -> Tensor:
+    if is_constant(image) and image.dtype in _COMPILED:
+        return _halve_compiled(image)
     # In blocks of rows that stay in a processor's cache: the full image never exists in float.
     # Sums of slices are several times faster than avg_pool2d on a CPU.
     blocks = image.split(_BLOCK_ROWS, dim=2)
     return torch.cat([_pair_means(_pair_means(_float(b), dim=2), dim=3) for b in blocks], dim=2)
+
+
+def _halve_compiled(image: Tensor) -> Tensor:
+    b, c, h, w = image.shape
+    halved = torch.empty(b, c, -(-h // 2), -(-w // 2))
+    for own, written in zip(image.numpy(), halved.numpy(), strict=True):
+        in_bands(halved.shape[2], partial(halve_rows, own, written))
+    return halved
 
 
 def _pair_means(values: Tensor, dim: int) -> Tensor:
@@ -125,11 +139,28 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> 
         level = stretch.clamp_min(1.0).log2().sub(level_bias).clamp(0, len(pyramid) - 1)
     first, last = int(level.min().floor()), int(level.max().ceil())
     centres = to_pixels(grid, size) + 0.5
+    if is_constant(*pyramid, centres) and dtype == torch.float32:
+        return _sampled_compiled(pyramid, centres, level)
     sampled = torch.zeros((), device=image.device, dtype=dtype)
     for number in range(first, last + 1):
         share = (1 - (level - number).abs()).clamp_min(0).unsqueeze(1)
         values = _sample_level(_float(pyramid[number]), centres, number)
         sampled = sampled + share.to(dtype) * values
+    return sampled
+
+
+def _sampled_compiled(pyramid: Sequence[Tensor], centres: Tensor, level: Tensor) -> Tensor:
+    """The sum of all levels' bilinear values; a level is read only where it counts."""
+    b, h, w = level.shape
+    sampled = torch.zeros(b, pyramid[0].shape[1], h, w)
+    for number, pixels in enumerate(pyramid):
+        shares = (1 - (level - number).abs()).clamp_min(0).float()
+        if not bool(shares.any()):
+            continue
+        x, y = (t.contiguous().numpy() for t in (centres.float() / 2**number - 0.5).unbind(-1))
+        places = zip(x, y, shares.numpy(), sampled.numpy(), strict=True)
+        for image, (own_x, own_y, own_shares, sums) in zip(pixels.numpy(), places, strict=True):
+            in_bands(h, partial(add_samples, image, own_x, own_y, own_shares, sums))
     return sampled
 
 

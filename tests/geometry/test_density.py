@@ -35,8 +35,9 @@ def test_softmax_density_sums_to_one() -> None:
     assert density.shape == (2, 1, 5, 7)
 
 
-def test_boundaries_against_a_naive_loop() -> None:
-    labels = torch.randint(0, 4, (2, 6, 9))
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_boundaries_against_a_naive_loop(dtype: torch.dtype) -> None:
+    labels = torch.randint(0, 4, (2, 6, 9), dtype=dtype)
     labels[labels == 3] = IGNORE
     assert torch.equal(label_boundaries(labels, IGNORE), naive_boundaries(labels, IGNORE))
 

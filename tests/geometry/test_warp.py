@@ -109,6 +109,29 @@ def test_pyramid_warp_removes_what_the_samples_cannot_hold() -> None:
     assert float(warp_pyramid(pyramid, grid, 4.0).std()) > 0.3  # as sharp as the image: aliased
 
 
+@pytest.mark.parametrize("size", [(2, 2), (37, 50), (64, 65), (131, 9)])
+def test_compiled_pyramid_is_the_pyramid_that_learns(size: tuple[int, int]) -> None:
+    image = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+    compiled = image_pyramid(image)
+    learning = image_pyramid(image.float().requires_grad_())
+    for level, other in zip(compiled, learning, strict=True):
+        assert level.dtype == (torch.uint8 if level is image else torch.float32)
+        torch.testing.assert_close(level.float(), other.detach())
+    channels_last = image_pyramid(image.contiguous(memory_format=torch.channels_last))
+    for level, other in zip(compiled, channels_last, strict=True):
+        assert torch.equal(level, other)
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.7, 3.0])
+def test_compiled_warp_is_the_warp_that_learns(bias: float) -> None:
+    image = torch.randint(0, 256, (2, 3, 75, 111), dtype=torch.uint8)
+    grid = random_grid(2, 6, 7) * 1.1
+    compiled = warp_pyramid(image_pyramid(image), grid, bias)
+    learning = warp_pyramid(image_pyramid(image), grid.requires_grad_(), bias)
+    assert learning.requires_grad
+    torch.testing.assert_close(compiled, learning.detach(), rtol=1e-4, atol=1e-2)
+
+
 def test_pyramid_warp_gradients() -> None:
     image = torch.rand(1, 1, 32, 32, dtype=torch.float64)
     base = random_grid(1, 3, 3, torch.float64) * 0.8 + 0.013

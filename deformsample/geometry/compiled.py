@@ -1,0 +1,55 @@
+"""Functions compiled for the CPU, and threads to run them in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile a function, which then runs beside others of other threads; kept on disk."""
+    made: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
+    return cast("_Function", made)
+
+
+_BANDS_PER_THREAD = 4
+_ROWS_PER_BAND = 256  # at most, so that a band's own memory does not grow with the image
+
+
+def in_bands(rows: int, work: Callable[[int, int], object]) -> None:
+    """Call ``work(first, last)`` for bands of rows, in as many threads as torch uses."""
+    threads = torch.get_num_threads()
+    count = max(threads * _BANDS_PER_THREAD if threads > 1 else 1, -(-rows // _ROWS_PER_BAND))
+    edges = np.linspace(0, rows, min(rows, count) + 1).round().astype(int).tolist()
+    if threads == 1:
+        for band in pairwise(edges):
+            work(*band)
+        return
+    for future in [_pool(threads).submit(work, *band) for band in pairwise(edges)]:
+        future.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="bands")
+
+
+# A forked process has none of its parent's threads, and would wait for them for ever.
+os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def is_constant(*tensors: Tensor) -> bool:
+    """Tensors on the CPU that no gradient is wanted for: compiled functions may work on them."""
+    learning = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return not learning and all(tensor.device.type == "cpu" for tensor in tensors)
