@@ -140,7 +140,7 @@ def scan_axis(mesh: Mesh, values: Tensor, name: str) -> Tensor:
 
 def _on_border(grid: Tensor) -> Tensor:
     """The grid with its border samples exactly on the border, where they must be already."""
-    snapped = grid.clone()
+    snapped = grid.clone(memory_format=torch.contiguous_format)
     for side, value in ((0, -1.0), (-1, 1.0)):
         snapped[:, :, side, 0] = value
         snapped[:, side, :, 1] = value

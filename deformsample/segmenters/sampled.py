@@ -112,6 +112,7 @@ class SampledSegmenter(nn.Module):
         self.network_multiple = network_multiple
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> Prediction:
         """Segment an image at its samples.
@@ -172,7 +173,8 @@ class SampledSegmenter(nn.Module):
         return placement
 
     def _normalised(self, image: Tensor) -> Tensor:
-        return (image - self.mean) / self.std
+        # Convolutions are faster with the channels of a pixel side by side.
+        return ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
 def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:
