@@ -25,11 +25,18 @@ def compiled(function: _Function) -> _Function:
 
 _BANDS_PER_THREAD = 4
 _ROWS_PER_BAND = 256  # at most, so that a band's own memory does not grow with the image
+_WORTH_THREADS = 1 << 17
 
 
-def in_bands(rows: int, work: Callable[[int, int], object]) -> None:
-    """Call ``work(first, last)`` for bands of rows, in as many threads as torch uses."""
-    threads = torch.get_num_threads()
+def in_bands(rows: int, amount: int, work: Callable[[int, int], object]) -> None:
+    """Call ``work(first, last)`` for bands of rows, in as many threads as torch uses.
+
+    Args:
+        rows: how many there are.
+        amount: of numbers that are worked out; for a few, other threads are not worth waking.
+        work: is done with the rows first <= i < last when it returns.
+    """
+    threads = torch.get_num_threads() if amount > _WORTH_THREADS else 1
     count = max(threads * _BANDS_PER_THREAD if threads > 1 else 1, -(-rows // _ROWS_PER_BAND))
     edges = np.linspace(0, rows, min(rows, count) + 1).round().astype(int).tolist()
     if threads == 1:

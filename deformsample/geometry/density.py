@@ -63,7 +63,7 @@ def _label_boundaries_compiled(labels: Tensor, ignore_index: int) -> Tensor:
     marks = torch.empty_like(labels)
     for own, written in zip(labels, marks, strict=True):
         mark = partial(mark_boundaries, own.numpy(), ignore_index, written.numpy())
-        in_bands(len(own), mark)
+        in_bands(len(own), own.numel(), mark)
     return marks.unsqueeze(1)
 
 

@@ -39,38 +39,45 @@ def halve_rows(image: Image, halved: npt.NDArray[np.float32], first: int, last: 
 @compiled
 def add_samples(
     image: Image,
-    x: npt.NDArray[np.float32],
-    y: npt.NDArray[np.float32],
-    shares: npt.NDArray[np.float32],
+    number: int,
+    centres: npt.NDArray[np.float32],
+    levels: npt.NDArray[np.float32],
     sums: npt.NDArray[np.float32],
     first: int,
     last: int,
 ) -> None:
-    """Add bilinear values of an image, each times its share; where that is 0, nothing is read.
+    """Add what a level of an image pyramid contributes to samples between two levels.
 
     Args:
-        image: (c, H, W).
-        x: (h, w) columns, counted from the first one's centre; outside, the border pixel counts.
-        y: (h, w) rows, likewise.
-        shares: (h, w).
+        image: the level (c, H, W).
+        number: of the level; its pixels are 2^number wide.
+        centres: (h, w, 2), points (x, y) in pixels of level 0, counted from the image's outer edge;
+            outside, the border pixel counts.
+        levels: (h, w), the level that each sample asks for; it gets nothing from those that are 1
+            or more away.
         sums: (c, h, w), added to in the rows first <= i < last.
         first: row of the samples.
         last: row of the samples.
     """
     channels, height, width = image.shape
+    one, scale = np.float32(1), np.float32(0.5**number)
+    right_most, lowest = np.float32(width - 1), np.float32(height - 1)
     for i in range(first, last):
-        for j in range(x.shape[1]):
-            share = shares[i, j]
-            if share == 0:
+        for j in range(levels.shape[1]):
+            share = one - abs(levels[i, j] - np.float32(number))
+            if share <= 0:
                 continue
-            px, py = min(max(x[i, j], 0), width - 1), min(max(y[i, j], 0), height - 1)
-            left, top = int(px), int(py)
+            x = min(max(centres[i, j, 0] * scale - np.float32(0.5), np.float32(0)), right_most)
+            y = min(max(centres[i, j, 1] * scale - np.float32(0.5), np.float32(0)), lowest)
+            left, top = int(x), int(y)
             right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
-            a, b = np.float32(px - left), np.float32(py - top)
+            a, b = x - np.float32(left), y - np.float32(top)
             for c in range(channels):
-                upper = image[c, top, left] * (1 - a) + image[c, top, right] * a
-                lower = image[c, bottom, left] * (1 - a) + image[c, bottom, right] * a
-                sums[c, i, j] += share * (upper * (1 - b) + lower * b)
+                upper = np.float32(image[c, top, left]) * (one - a)
+                upper += np.float32(image[c, top, right]) * a
+                lower = np.float32(image[c, bottom, left]) * (one - a)
+                lower += np.float32(image[c, bottom, right]) * a
+                sums[c, i, j] += share * (upper * (one - b) + lower * b)
 
 
 @compiled

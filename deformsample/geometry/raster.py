@@ -45,7 +45,7 @@ def scan(
         paint(image, own, runs_of_band(own, y, x, first, last))
 
     for image, own in enumerate(vertices.numpy()):
-        in_bands(len(y), partial(work, image, own))
+        in_bands(len(y), len(y) * len(x), partial(work, image, own))
 
 
 @compiled

@@ -93,7 +93,7 @@ def _halve_compiled(image: Tensor) -> Tensor:
     b, c, h, w = image.shape
     halved = torch.empty(b, c, -(-h // 2), -(-w // 2))
     for own, written in zip(image.numpy(), halved.numpy(), strict=True):
-        in_bands(halved.shape[2], partial(halve_rows, own, written))
+        in_bands(halved.shape[2], written.size, partial(halve_rows, own, written))
     return halved
 
 
@@ -137,30 +137,30 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> 
     with torch.no_grad():
         stretch = local_stretch(grid.to(torch.promote_types(grid.dtype, torch.float32)), size)
         level = stretch.clamp_min(1.0).log2().sub(level_bias).clamp(0, len(pyramid) - 1)
-    first, last = int(level.min().floor()), int(level.max().ceil())
+    levels = range(int(level.min().floor()), int(level.max().ceil()) + 1)
     centres = to_pixels(grid, size) + 0.5
     if is_constant(*pyramid, centres) and dtype == torch.float32:
-        return _sampled_compiled(pyramid, centres, level)
+        return _sampled_compiled(pyramid, centres, level, levels)
     sampled = torch.zeros((), device=image.device, dtype=dtype)
-    for number in range(first, last + 1):
+    for number in levels:
         share = (1 - (level - number).abs()).clamp_min(0).unsqueeze(1)
         values = _sample_level(_float(pyramid[number]), centres, number)
         sampled = sampled + share.to(dtype) * values
     return sampled
 
 
-def _sampled_compiled(pyramid: Sequence[Tensor], centres: Tensor, level: Tensor) -> Tensor:
-    """The sum of all levels' bilinear values; a level is read only where it counts."""
+def _sampled_compiled(
+    pyramid: Sequence[Tensor], centres: Tensor, level: Tensor, levels: range
+) -> Tensor:
+    """The sum of the levels' bilinear values; a level is read only where it counts."""
     b, h, w = level.shape
     sampled = torch.zeros(b, pyramid[0].shape[1], h, w)
-    for number, pixels in enumerate(pyramid):
-        shares = (1 - (level - number).abs()).clamp_min(0).float()
-        if not bool(shares.any()):
-            continue
-        x, y = (t.contiguous().numpy() for t in (centres.float() / 2**number - 0.5).unbind(-1))
-        places = zip(x, y, shares.numpy(), sampled.numpy(), strict=True)
-        for image, (own_x, own_y, own_shares, sums) in zip(pixels.numpy(), places, strict=True):
-            in_bands(h, partial(add_samples, image, own_x, own_y, own_shares, sums))
+    level, centres = level.float(), centres.float().contiguous()
+    for image, sums in enumerate(sampled.numpy()):
+        places = centres[image].numpy(), level[image].contiguous().numpy()
+        for number in levels:
+            add = partial(add_samples, pyramid[number][image].numpy(), number, *places, sums)
+            in_bands(h, sums.size, add)
     return sampled
 
 
