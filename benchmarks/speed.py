@@ -7,8 +7,10 @@ Printed are medians, quartiles, and the ratio of each median to ours; read the r
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import platform
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +23,13 @@ import cv2
 import numpy as np
 import torch
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor
 from torch.nn import functional as F
 
-from deformsample.data.images import read_image
+from deformsample.data import Folder, Sample, SplitDataset
+from deformsample.data.images import read_image, write_image
+from deformsample.data.module import collate
 from deformsample.geometry import (
     Size,
     identity_grid,
@@ -37,8 +42,9 @@ from deformsample.geometry import (
     warp,
 )
 from deformsample.geometry.coordinates import axis
-from deformsample.networks import UNet
-from deformsample.samplers import LearnedSampler
+from deformsample.losses import EdgeDivergence, FullResolutionLoss
+from deformsample.networks import HRNet, UNet
+from deformsample.samplers import LearnedSampler, UniformSampler
 from deformsample.segmenters import SampledSegmenter
 
 CASES: Sequence[tuple[int, Size, Size]] = (
@@ -67,6 +73,8 @@ def main() -> None:
         ("Values of the full image", value_tasks(device)),
         ("Sampling grid, forward and backward", grid_tasks(device)),
         ("Everything before the network, beside reading the file", chain_tasks(device)),
+        ("A photograph's labels, from the decoded image", whole_tasks(device)),
+        ("A training step, reading two files included", training_tasks(device)),
         ("How labels scale", scaling_tasks(device)),
     ):
         rows = [
@@ -75,6 +83,9 @@ def main() -> None:
             for name, seconds in compare(works, options.repeats, device).items()
         ]
         tables.append(f"## {title}\n\n{_markdown(rows)}")
+        print(tables[-1], flush=True)
+    if device.type == "cpu":
+        tables.append(f"## Memory of labels above the result\n\n{_memory_table()}")
         print(tables[-1], flush=True)
     if options.output:
         options.output.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
@@ -167,6 +178,62 @@ def chain_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
     return tasks
 
 
+def whole_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
+    """Sampling, network and full-size labels: learned, and uniform as it is usually done."""
+    classes, sampled, size = CASES[0]
+    image = torch.from_numpy(photograph(size).transpose(2, 0, 1).copy())[None].to(device)
+    network = HRNet(classes, name="hrnet_w18_small", stem_stride=1)
+    works: dict[str, Work] = {}
+    for name, sampler in (("learned", LearnedSampler(UNet(1, (16, 32, 48)))), ("uniform", None)):
+        segmenter = SampledSegmenter(sampler or UniformSampler(), network, sampled)
+        segmenter = segmenter.eval().to(device)
+        if sampler is not None:
+            works["ours, learned"] = partial(segmenter.segment, image)
+        works[f"{name}, labels by bilinear upsampling"] = partial(usual, segmenter, image)
+    return {_case(classes, sampled, size): works}
+
+
+def training_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
+    """One step of the defaults with learned and with uniform sampling, at the same budget."""
+    _, sampled, size = CASES[0]
+    folder = Path(tempfile.mkdtemp())
+    classes = {"sky": (90, 140, 220), "road": (90, 90, 90), "tree": (30, 120, 30)}
+    samples = []
+    for number in range(2):
+        sample = Sample(str(number), folder / f"{number}.png", folder / f"{number}_labels.png")
+        labels = smooth(3, size, number, device)[0].argmax(dim=0).byte().cpu().numpy()
+        write_image(sample.image, photograph(size))
+        write_image(folder / f"{number}_labels.png", labels)
+        samples.append(sample)
+    data = SplitDataset(Folder(str(folder), classes), samples)
+    works: dict[str, Work] = {}
+    for name, sampler in (
+        ("learned", LearnedSampler(UNet(1, (16, 32, 48)))),
+        ("uniform", UniformSampler()),
+    ):
+        network = HRNet(3, name="hrnet_w18_small", stem_stride=1, refinement=2)
+        segmenter = SampledSegmenter(sampler, network, sampled, sample_gradient=False).to(device)
+        density = EdgeDivergence(0.1) if name == "learned" else None
+        loss = FullResolutionLoss(extra=LovaszLoss("multiclass", ignore_index=255), density=density)
+        optimizer = torch.optim.AdamW(segmenter.parameters())
+        works[name] = partial(train_step, data, segmenter, loss.to(device), optimizer)
+    return {f"{size[0]} x {size[1]} to {sampled[0]} x {sampled[1]}, 2 images": works}
+
+
+def train_step(
+    data: SplitDataset,
+    segmenter: SampledSegmenter,
+    loss: FullResolutionLoss,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Read a batch, forward, backward, update."""
+    batch = collate([data[i] for i in range(len(data))])
+    image, labels = (batch[key].to(segmenter.mean.device) for key in ("image", "labels"))
+    optimizer.zero_grad()
+    torch.stack(list(loss(segmenter(image), labels, 0.5).values())).sum().backward()
+    optimizer.step()
+
+
 def scaling_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
     """Labels of larger images, of more samples, of more classes, of corners that all agree."""
     size: Size = (1024, 2048)
@@ -226,6 +293,12 @@ def upsampled(logits: Tensor, size: Size) -> Tensor:
     return F.interpolate(logits, size, mode="bilinear", align_corners=True).argmax(dim=1)
 
 
+@torch.no_grad()
+def usual(segmenter: SampledSegmenter, image: Tensor) -> Tensor:
+    """Segment, and upsample the logits as if their grid were regular."""
+    return upsampled(segmenter(image).logits, (image.shape[2], image.shape[3]))
+
+
 def remapped(logits: Tensor, grid: Tensor, size: Size) -> object:
     """OpenCV's bilinear remap, its maps from our inverse coordinates."""
     rows, columns = (axis(n, grid) for n in size)
@@ -266,6 +339,28 @@ def dense_grid(density: Tensor, sigma: float) -> Tensor:
     padded = F.pad(stacked, (reach[1], reach[1], reach[0], reach[0]), mode="replicate")
     mass, shift_x, shift_y = F.conv2d(padded, kernel).movedim(0, 1).unbind(1)
     return torch.stack((shift_x / mass, shift_y / mass), dim=-1)
+
+
+def _memory_table() -> str:
+    """Each case in a process of its own, whose peak is compiling and loading first."""
+    lines = ["| labels | memory above the result (MB) |", "|---|---|"]
+    context = multiprocessing.get_context("spawn")
+    for number, (classes, sampled, size) in enumerate(CASES):
+        with context.Pool(1) as pool:
+            megabytes = pool.apply(peak_above, (number,))
+        lines.append(f"| {_case(classes, sampled, size)} | {megabytes:.1f} |")
+    return "\n".join(lines)
+
+
+def peak_above(number: int) -> float:
+    """How far labels of a case raise a process's peak, less the result, in MB."""
+    classes, sampled, size = CASES[number]
+    logits, grid = scene(classes, sampled, torch.device("cpu"))
+    unwarp_labels(logits, grid, (sampled[0] + 1, sampled[1] + 1))  # compiled before
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    labels = unwarp_labels(logits, grid, size)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return (after - before) / 1024 - labels.numel() / (1 << 20)
 
 
 def _case(classes: int, sampled: Size, size: Size) -> str:
