@@ -1,3 +1,4 @@
+import errno
 import shutil
 from pathlib import Path
 
@@ -342,6 +343,29 @@ def test_a_cache_decodes_once_and_sees_changes(
     )
     assert int(cached[0]["image"].max()) == 0
     assert not list((tmp_path / "cache").glob("*partial*"))
+
+
+def test_a_full_cache_keeps_what_it_has_and_decodes_the_rest(
+    folder_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = Folder(str(folder_tree), classes={"a": (0, 0, 0), "b": (255, 255, 255)})
+    samples = dataset.samples("train")
+    plain = [SplitDataset(dataset, samples)[i] for i in range(2)]
+    one = plain[0]["image"].numel() + plain[0]["labels"].numel()
+    folder = tmp_path / "cache"
+    cached = SplitDataset(dataset, samples, cache=DecodedCache(folder, limit=one + 1000))
+    for expected, item in zip(plain, (cached[i] for i in range(2)), strict=True):
+        assert torch.equal(item["image"], expected["image"])
+        assert torch.equal(item["labels"], expected["labels"])
+    assert len(list(folder.iterdir())) == 2
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("deformsample.data.cache.np.save", full)
+    unlimited = SplitDataset(dataset, samples, cache=DecodedCache(folder))
+    assert torch.equal(unlimited[1]["image"], plain[1]["image"])
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_cached_labels_belong_to_their_settings(hrf_tree: Path, tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ from deformsample.losses import (
     cross_entropy,
 )
 from deformsample.losses.full_resolution import lattice_step
-from deformsample.samplers import EdgeOptimalOracle
-from deformsample.segmenters import Downsampled, Prediction
+from deformsample.networks import DeformationNet, UNet
+from deformsample.samplers import EdgeOptimalOracle, LearnedSampler
+from deformsample.segmenters import Downsampled, Prediction, SampledSegmenter
 
 NONE = torch.zeros(2, 4, 4)  # errors, which edge terms do not look at
 
@@ -269,3 +270,24 @@ def test_edge_grid_loss_is_zero_at_its_target() -> None:
     assert float(loss(best, labels, 0.0)["grid"]) == pytest.approx(0, abs=1e-10)
     uniform = predicted(best.logits, identity_grid((12, 16), grid), best.sampled.density, (12, 16))
     assert float(loss(uniform, labels, 0.0)["grid"]) > 1e-5
+
+
+def test_a_training_step_can_be_compiled() -> None:
+    sampler = LearnedSampler(DeformationNet((4,)))
+    segmenter = SampledSegmenter(sampler, UNet(3, (4, 4)), (8, 12), sample_gradient=False)
+    loss = FullResolutionLoss(extra=LovaszLoss("multiclass"), density=EdgeDivergence(0.1))
+    image = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    labels = torch.randint(0, 3, (2, 64, 96), dtype=torch.uint8)
+
+    def step() -> Tensor:
+        return torch.stack(list(loss(segmenter(image), labels, 0.0).values())).sum()
+
+    gradients = []
+    for run in (step, torch.compile(step, backend="aot_eager")):
+        torch.manual_seed(1)
+        segmenter.zero_grad()
+        run().backward()
+        gradients.append([parameter.grad for parameter in segmenter.parameters()])
+    for plain, compiled in zip(*gradients, strict=True):
+        assert plain is not None
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-6)

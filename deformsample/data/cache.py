@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -20,10 +21,13 @@ class DecodedCache:
 
     Args:
         folder: where the arrays are; made where it is missing.
+        limit: bytes that the folder may hold; what does not fit is decoded every time. ``None`` for
+            as much as the disk holds.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limit: int | None = None) -> None:
         self.folder = folder
+        self.limit = limit
 
     def get(self, purpose: str, source: Path, decode: Callable[[], Pixels]) -> Pixels:
         """The array of a source file, memory-mapped and read-only.
@@ -37,9 +41,27 @@ class DecodedCache:
         key = f"{purpose}|{source.resolve()}|{state.st_size}|{state.st_mtime_ns}"
         file = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
         if not file.is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}.partial.npy")
-            np.save(partial, decode())
-            partial.replace(file)
+            decoded = decode()
+            if not self._keep(decoded, file):
+                return decoded
         array: Pixels = np.load(file, mmap_mode="r")
         return array
+
+    def _keep(self, decoded: Pixels, file: Path) -> bool:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.limit is not None and self._held() + decoded.nbytes > self.limit:
+            return False
+        partial = file.with_suffix(f".{os.getpid()}.partial.npy")
+        try:
+            np.save(partial, decoded)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            if error.errno != errno.ENOSPC:
+                raise
+            return False
+        partial.replace(file)
+        return True
+
+    def _held(self) -> int:
+        with os.scandir(self.folder) as entries:
+            return sum(entry.stat().st_size for entry in entries)

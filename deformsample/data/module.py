@@ -122,6 +122,8 @@ class SegmentationData(pl.LightningDataModule):
         cache: folder for decoded images and labels, which later epochs and runs map into memory
             instead of decoding the files again; ``None`` decodes every time. It takes as much disk
             as the decoded data: 4 bytes a pixel.
+        cache_gigabytes: how much the folder may hold; what does not fit, there or on the disk, is
+            decoded every time.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class SegmentationData(pl.LightningDataModule):
         augmentation: list[A.BasicTransform] | None = None,
         predict_split: Split = "val",
         cache: str | None = None,
+        cache_gigabytes: float | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0:
@@ -145,7 +148,8 @@ class SegmentationData(pl.LightningDataModule):
         self.num_workers = num_workers
         self.augmentation = augmentation or []
         self.predict_split = predict_split
-        self.cache = None if cache is None else DecodedCache(Path(cache).expanduser())
+        limit = None if cache_gigabytes is None else int(cache_gigabytes * 1e9)
+        self.cache = None if cache is None else DecodedCache(Path(cache).expanduser(), limit)
         self.parts: dict[Split, SplitDataset] = {}
 
     @property

@@ -23,6 +23,12 @@ def compiled(function: _Function) -> _Function:
     return cast("_Function", made)
 
 
+def untraced(function: _Function) -> _Function:
+    """Keep ``torch.compile`` out of a function, whose inner workings are no tensor operations."""
+    made: Any = torch.compiler.disable(function)
+    return cast("_Function", made)
+
+
 _BANDS_PER_THREAD = 4
 _ROWS_PER_BAND = 256  # at most, so that a band's own memory does not grow with the image
 _WORTH_THREADS = 1 << 17

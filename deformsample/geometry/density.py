@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry.compiled import in_bands, is_constant
+from deformsample.geometry.compiled import in_bands, is_constant, untraced
 from deformsample.geometry.coordinates import Size, identity_grid
 from deformsample.geometry.kernel import reflected_gaussian
 from deformsample.geometry.pixels import mark_boundaries
@@ -59,6 +59,7 @@ def label_boundaries(labels: Tensor, ignore_index: int) -> Tensor:
     return edge.unsqueeze(1).to(torch.uint8)
 
 
+@untraced
 def _label_boundaries_compiled(labels: Tensor, ignore_index: int) -> Tensor:
     marks = torch.empty_like(labels)
     for own, written in zip(labels, marks, strict=True):

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from deformsample.geometry.compiled import untraced
 from deformsample.geometry.coordinates import Size
 from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
 from deformsample.geometry.raster import Floats, Runs, paint_coordinates, pull_back, scan
 
 
+@untraced
 def inverse_coordinates(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Invert a grid at a lattice of image points.
 

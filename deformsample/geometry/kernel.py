@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deformsample.errors import ArgumentError
+from deformsample.geometry.compiled import untraced
 
 MIN_SIGMA = 0.5
 """Narrower kernels see one cell only, and a sample between two cells would jump to the nearer."""
@@ -27,6 +28,7 @@ class AxisKernel(NamedTuple):
     """(samples, cells), in cells: sum of k(x - x') (x' - x) over the mirror images."""
 
 
+@untraced
 def reflected_gaussian(samples: int, cells: int, sigma: float, like: Tensor) -> AxisKernel:
     """Kernel matrices of one axis; both ends of samples and cells lie on the image border.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry.compiled import is_constant
+from deformsample.geometry.compiled import is_constant, untraced
 from deformsample.geometry.coordinates import Size, axis, check_grid, check_size
 from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
 from deformsample.geometry.raster import Floats, Runs, paint_labels, paint_values, scan
@@ -25,6 +25,7 @@ _BLOCK_NUMBERS = 1 << 22
 """Interpolated numbers in work at once; with their corners' values some 60 MB."""
 
 
+@untraced
 def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
     """Bring values at the samples of a grid back to the image.
 
@@ -54,6 +55,7 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
     return torch.cat(blocks, dim=1).movedim(-1, 1)
 
 
+@untraced
 @torch.no_grad()
 def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
     """The class of every pixel of the image, from logits at the samples of a grid.

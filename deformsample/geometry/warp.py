@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry.compiled import in_bands, is_constant
+from deformsample.geometry.compiled import in_bands, is_constant, untraced
 from deformsample.geometry.coordinates import Size, check_grid, to_pixels
 from deformsample.geometry.grid import local_stretch
 from deformsample.geometry.pixels import add_samples, halve_rows
@@ -89,6 +89,7 @@ def _halve(image: Tensor) -> Tensor:
     return torch.cat([_pair_means(_pair_means(_float(b), dim=2), dim=3) for b in blocks], dim=2)
 
 
+@untraced
 def _halve_compiled(image: Tensor) -> Tensor:
     b, c, h, w = image.shape
     halved = torch.empty(b, c, -(-h // 2), -(-w // 2))
@@ -149,6 +150,7 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> 
     return sampled
 
 
+@untraced
 def _sampled_compiled(
     pyramid: Sequence[Tensor], centres: Tensor, level: Tensor, levels: range
 ) -> Tensor:
