@@ -9,9 +9,9 @@ import torch
 import yaml
 
 from deformsample.benchmark.plan import Method, Plan, Run, read_plan, runs
-from deformsample.benchmark.report import collect, markdown
+from deformsample.benchmark.report import collect, markdown, read_csv, write_csv
 from deformsample.cli.main import main
-from deformsample.errors import ArgumentError
+from deformsample.errors import ArgumentError, DataError
 
 
 @pytest.fixture
@@ -72,6 +72,9 @@ def test_trains_measures_reports_and_goes_on_where_it_stopped(
             assert 0 <= float(row[name]) <= 1
         for name in ("seconds", "seconds/decode", "seconds/unwarp", "gigamacs"):
             assert float(row[name]) > 0
+    read = read_csv(out / "results.csv")
+    assert [row.method for row in read] == ["uniform", "regressor", "edge-optimal"]
+    assert set(read[0].cost) >= {"seconds", "seconds/unwarp", "gigamacs", "pixels"}
     table = (out / "results.md").read_text()
     assert "regressor" not in table
     assert "| edge-optimal |" in table
@@ -128,6 +131,8 @@ def test_means_deviations_and_gains_over_the_best_baseline(tmp_path: Path) -> No
     rows = collect(plan, every)
     assert [row.mean("iou/x") for row in rows] == pytest.approx([0.2, 0.4, 0.6])
     assert rows[0].deviation("iou/x") == pytest.approx(0.1414, abs=1e-4)
+    write_csv(rows, tmp_path / "results.csv")
+    assert read_csv(tmp_path / "results.csv") == rows
     table = markdown(plan, rows)
     assert "| c | 0.600 ± 0.000 (+50%)" in table
     assert "| a | 0.200 ± 0.141 (-50%)" in table
@@ -188,3 +193,13 @@ def test_a_sampler_must_be_trained_wherever_it_is_taken(
     plan_file.write_text(yaml.safe_dump(content))
     with pytest.raises(ArgumentError, match=f"`{key}` of method 'regressor' to include those of"):
         read_plan(plan_file)
+
+
+def test_a_file_without_results_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no file .*none\.csv"):
+        read_csv(tmp_path / "none.csv")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(
+        DataError, match=r"columns method, budget.*other\.csv, but got \['a', 'b'\]"
+    ):
+        read_csv(tmp_path / "other.csv")

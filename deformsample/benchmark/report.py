@@ -15,10 +15,12 @@ from matplotlib.figure import Figure
 
 from deformsample.benchmark.plan import Plan, Run
 from deformsample.benchmark.runner import ACCURACY, COST
+from deformsample.errors import DataError
 from deformsample.plotting import OKABE_ITO
 from deformsample.segmenters import STAGES
 
 _MARKERS = "osD^vP*X<>"
+_COSTS = frozenset({"pixels", "gigamacs", "megabytes", "seconds"})
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,43 @@ def write_csv(rows: Sequence[Row], file: Path) -> None:
                         *(f"{row.cost[name]:.6g}" if name in row.cost else "" for name in costs),
                     ]
                 )
+
+
+def read_csv(file: Path) -> list[Row]:
+    """Read what :func:`write_csv` wrote.
+
+    Raises:
+        DataError: no such file, or one without the columns of a benchmark.
+    """
+    if not file.is_file():
+        raise DataError(f"Expected the results of a benchmark, but there is no file {file}.")
+    with file.open(newline="", encoding="utf-8") as stream:
+        lines = list(csv.DictReader(stream))
+    if not lines or not {"method", "budget", "seed", "miou"} <= set(lines[0]):
+        raise DataError(
+            f"Expected the columns method, budget, seed, miou ... and a line for each run in "
+            f"{file}, but got {list(lines[0]) if lines else 'no lines'}."
+        )
+    rows = []
+    keys = dict.fromkeys((line["method"], line["budget"]) for line in lines)
+    for method, budget in keys:
+        own = [line for line in lines if (line["method"], line["budget"]) == (method, budget)]
+        numbers = {
+            name: [float(line[name]) for line in own]
+            for name in list(own[0])[3:]
+            if all(line[name] for line in own)
+        }
+        costs = {name for name in numbers if name in _COSTS or name.startswith("seconds/")}
+        rows.append(
+            Row(
+                method,
+                budget,
+                [int(line["seed"]) for line in own],
+                {name: values for name, values in numbers.items() if name not in costs},
+                {name: values[0] for name, values in numbers.items() if name in costs},
+            )
+        )
+    return rows
 
 
 def best_baseline(plan: Plan, rows: Sequence[Row], budget: str, name: str) -> float:
