@@ -186,6 +186,19 @@ def test_compare_draws_with_and_without_truth(
     assert main(["compare", *both, *arguments]) == 0
     assert "learned: IoU of background" in capsys.readouterr().out
     assert Image.open(target).size[0] > wide
+    other = torch.load(checkpoint, weights_only=True)
+    for name, weight in other["state_dict"].items():
+        if name.startswith("segmenter.network.head") and weight.shape == (2,):
+            weight += torch.tensor([0.0, 0.1])
+    torch.save(other, tmp_path / "other.ckpt")
+    places = tmp_path / "places.png"
+    assert main(["compare", *both, *arguments, "--places", str(places)]) == 0
+    assert "agree on every pixel" in capsys.readouterr().out
+    differing = ["compare", str(checkpoint), str(tmp_path / "other.ckpt"), "--places", str(places)]
+    assert main([*differing, *arguments]) == 0
+    assert Image.open(places).size[1] > 400
+    assert main([*differing, "--image", file, "--output", str(target)]) == 1
+    assert "Expected `--config` and at least two" in capsys.readouterr().err
     assert main(["compare", *both, *arguments, "--index", "99"]) == 1
     assert "`--index` from 0 to" in capsys.readouterr().err
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
@@ -27,7 +28,12 @@ from deformsample.errors import ArgumentError, DataError, DeformsampleError
 from deformsample.evaluation import confusion
 from deformsample.inference import Model, as_batch, load
 from deformsample.metrics import class_iou
-from deformsample.plotting import comparison_figure
+from deformsample.plotting import (
+    SampledPicture,
+    comparison_figure,
+    differing_places,
+    zoom_figure,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--split", default="val", choices=("train", "val", "test"))
     compare.add_argument("--index", type=int, default=0, help="number of the image in its split")
     compare.add_argument("--output", required=True, metavar="PNG", type=Path)
+    compare.add_argument(
+        "--places",
+        type=Path,
+        metavar="PNG",
+        help="with --config: also draw, at full resolution, where the first two differ most",
+    )
     _common(compare)
     compare.set_defaults(run=_compare)
     for command in (add_measure(commands), add_benchmark(commands)):
@@ -151,19 +163,36 @@ def _compare(options: argparse.Namespace) -> None:
     if any(list(model.classes) != list(classes) for model in models):
         raise ArgumentError("Expected checkpoints with the same classes, but they differ.")
     image, truth = _image_and_truth(options)
-    pictures = []
-    for model in models:
-        picture = model.picture(image, model.segmenter.sampler.title)
-        if truth is not None:
-            scores = class_iou(confusion(picture.labels.cpu(), truth, len(classes)))
-            _print_scores(picture.title, classes, scores)
-            title = f"{picture.title}, mean IoU {float(scores.nanmean()):.3f}"
-            picture = replace(picture, title=title)
-        pictures.append(picture)
-    figure = comparison_figure(image, truth, pictures, classes)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.output, dpi=110)
-    print(options.output)
+    pictures = [model.picture(image, model.segmenter.sampler.title) for model in models]
+    if options.places is not None:
+        if truth is None or len(pictures) < 2:
+            raise ArgumentError(
+                "Expected `--config` and at least two checkpoints with `--places`: it draws where "
+                "two differ most from the truth."
+            )
+        shown = [replace(picture, labels=picture.labels.cpu()) for picture in pictures]
+        side = max(1, min(truth.shape) // 8)
+        places = differing_places(shown[0].labels, shown[1].labels, truth, side, count=3)
+        if places:
+            _write(zoom_figure(image, truth, shown, classes, places), options.places)
+        else:
+            print(f"The first two agree on every pixel: nothing to draw in {options.places}")
+    if truth is not None:
+        pictures = [_scored(picture, truth, list(classes)) for picture in pictures]
+    _write(comparison_figure(image, truth, pictures, classes), options.output)
+
+
+def _scored(picture: SampledPicture, truth: Tensor, names: Sequence[str]) -> SampledPicture:
+    """Print the IoUs, and add their mean to the title."""
+    scores = class_iou(confusion(picture.labels.cpu(), truth, len(names)))
+    _print_scores(picture.title, names, scores)
+    return replace(picture, title=f"{picture.title}, mean IoU {float(scores.nanmean()):.3f}")
+
+
+def _write(figure: Figure, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=110)
+    print(target)
 
 
 def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
