@@ -13,6 +13,7 @@ from deformsample.benchmark.runner import measure_costs, train_and_measure
 from deformsample.cli.data import build_data, merged_classes, read_config
 from deformsample.cli.train import find_config
 from deformsample.data import SplitDataset
+from deformsample.errors import DataError
 from deformsample.evaluation import accuracy, cost
 from deformsample.inference import load
 
@@ -94,6 +95,10 @@ def _benchmark(options: argparse.Namespace) -> None:
         train_and_measure(plan, todo, common, jobs=options.jobs, tell=print)
         measure_costs(plan, todo, tell=print)
     rows = collect(plan, every)
+    if not rows:
+        raise DataError(
+            f"Expected runs that are done in {output}, but there is none yet: leave out `--report`."
+        )
     write_csv(rows, output / "results.csv")
     table = markdown(plan, rows)
     (output / "results.md").write_text(table, encoding="utf-8")
