@@ -45,6 +45,11 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 docs: $(VENV)/.installed-dev
 	$(BIN)/sphinx-build -q -W --keep-going -E -b html docs docs/_build
 
+# Addresses of other sites in the documentation; needs the network.
+.PHONY: links
+links: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build -q -E -b linkcheck docs docs/_build/links
+
 # The wheel, installed alone, must find its configs.
 .PHONY: wheel-check
 wheel-check: $(VENV)/.installed-dev

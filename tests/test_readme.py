@@ -127,6 +127,17 @@ def test_commands_run(
     assert made >= 4
 
 
+@pytest.mark.parametrize(
+    "file",
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")],
+    ids=lambda file: file.name,
+)
+def test_links_to_files_lead_somewhere(file: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", file.read_text()):
+        if "://" not in target and not target.startswith(("#", "mailto:")):
+            assert (file.parent / target.split("#")[0]).exists(), target
+
+
 def test_every_config_that_the_readme_names_is_shipped() -> None:
     named = set(re.findall(r"`((?:method/)?\w+\.yaml)`", README.read_text()))
     configs = README.parent / "configs"
