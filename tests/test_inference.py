@@ -13,7 +13,9 @@ from PIL import Image
 import deformsample
 from deformsample.cli.main import main
 from deformsample.data.images import Pixels
+from deformsample.data.sampled_file import SampledImage, read_sampled, write_sampled
 from deformsample.errors import ArgumentError, CheckpointError, DataError
+from deformsample.plotting import as_pixels
 from tests.conftest import save, scene
 
 CLASSES = ["background", "object"]
@@ -132,10 +134,72 @@ def test_downsample_writes_image_grid_and_density(
     output = tmp_path / "out"
     assert main(["downsample", str(checkpoint), file, "--output", str(output)]) == 0
     assert Image.open(output / "a.png").size == (24, 16)
-    arrays = np.load(output / "a.npz")
-    assert arrays["grid"].shape == (16, 24, 2)
-    assert arrays["density"].shape == (16, 24)
-    assert sorted(path.name for path in output.iterdir()) == ["a.npz", "a.png"]
+    held = read_sampled(output / "a.png")
+    small, grid, density = deformsample.load(checkpoint).downsample(file)
+    assert np.array_equal(held.pixels, as_pixels(small[0]))
+    assert np.array_equal(held.grid, grid[0].numpy())
+    assert np.array_equal(held.density, density[0, 0].numpy())
+    assert held.size == (70, 110)
+    assert [path.name for path in output.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("model", ["detail", "uniform"])
+def test_downsample_and_restore_without_a_checkpoint(
+    model: str, image: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(2):
+        save(tmp_path / "photos" / f"{n}.png", np.roll(image, n, axis=1))
+    small, restored = tmp_path / "small", tmp_path / "restored"
+    photos = str(tmp_path / "photos")
+    options = ["--pixels", "1500", "--jobs", "2"]
+    assert main(["downsample", model, photos, "--output", str(small), *options]) == 0
+    held = read_sampled(small / "1.png")
+    assert held.pixels.shape[0] * held.pixels.shape[1] <= 1500
+    assert main(["restore", str(small / "*.png"), "--output", str(restored)]) == 0
+    back = np.asarray(Image.open(restored / "0.png"))
+    assert back.shape == image.shape
+    assert float(np.abs(back.astype(float) - image).mean()) < 12
+    capsys.readouterr()
+    again = ["restore", f"@{tmp_path / 'list.txt'}", "--output", str(restored), "--skip-existing"]
+    (restored / "1.png").unlink()
+    (tmp_path / "list.txt").write_text(f"{small}\n\n{small / '0.png'}\n")
+    assert main(again) == 0
+    assert "1 of 2 images written" in capsys.readouterr().out
+
+
+def test_a_picture_without_places_is_not_restored(
+    image: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = save(tmp_path / "a.png", image)
+    out = ["--output", str(tmp_path / "out")]
+    assert main(["restore", str(file), *out]) == 1
+    assert "a.png does not say where its pixels come from" in capsys.readouterr().err
+    held = SampledImage(image, np.zeros((3, 4, 2), np.float32), np.ones((2, 2), np.float32), (9, 9))
+    write_sampled(file, held)
+    assert main(["restore", str(file), *out]) == 1
+    assert "a grid of (3, 4, 2) for (70, 110) pixels" in capsys.readouterr().err
+    write_sampled(file, held._replace(grid=np.zeros((700, 1100, 2), np.float32)))
+    with pytest.raises(DataError, match="cannot be read: it holds"):
+        read_sampled(file)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["detail", "EMPTY"], "Expected image files in"),
+        (["detail", "none*.png"], "Expected image files in none*.png, but found none"),
+        (["detail", "@none.txt"], "Expected a list of images in none.txt"),
+        (["detail", "a.png", "--pixels", "3"], "`--pixels` of at least 4"),
+        (["last.ckpt", "a.png", "--pixels", "90"], "a checkpoint has its own budget"),
+        (["detail", "a.png", "--jobs", "0"], "`--jobs` of at least 1"),
+    ],
+)
+def test_wrong_options_for_many_images_are_named(
+    given: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (in_tmp / "EMPTY").mkdir()
+    assert main(["downsample", *given, "--output", "out"]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_a_bad_image_does_not_stop_the_others(

@@ -15,6 +15,7 @@ from deformsample.geometry import (
 from deformsample.losses import EdgeDivergence
 from deformsample.networks import DeformationNet, EdgeRegressor, FixedScores
 from deformsample.samplers import (
+    DetailSampler,
     EdgeDensityOracle,
     EdgeOptimalOracle,
     EdgeOptimalSampler,
@@ -27,6 +28,7 @@ from deformsample.samplers import (
 
 SAMPLERS = [
     UniformSampler(),
+    DetailSampler(),
     LearnedSampler(DeformationNet([8])),
     SeparableSampler(DeformationNet([8])),
     SeparableSampler(FixedScores((5, 6))),
@@ -44,6 +46,15 @@ def test_every_sampler_keeps_its_promises(sampler: Sampler, size: tuple[int, int
     assert grid.shape == (2, *size, 2)
     assert bool((grid[:, :, 0, 0] == -1).all() and (grid[:, :, -1, 0] == 1).all())
     assert bool((grid[:, 0, :, 1] == -1).all() and (grid[:, -1, :, 1] == 1).all())
+
+
+def test_detail_draws_samples_and_flat_images_are_sampled_uniformly() -> None:
+    thumbnail = torch.zeros(2, 3, 16, 20)
+    thumbnail[0, :, 4:8, 5:9] = torch.rand(4, 4)
+    _, grid = DetailSampler()(thumbnail, (16, 20))
+    spacing = grid[:, 5, 1:, 0] - grid[:, 5, :-1, 0]
+    assert float(spacing[0, 6]) < 0.7 * float(spacing[0, 16])
+    torch.testing.assert_close(grid[1:], identity_grid((16, 20), grid[1:]))
 
 
 def test_lines_of_a_separable_grid_are_straight() -> None:

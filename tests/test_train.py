@@ -62,6 +62,7 @@ def test_every_data_set_with_every_method(
 @pytest.mark.parametrize(
     ("method", "title"),
     [
+        ("detail", "local detail"),
         ("edge_density", "learned"),
         ("edge_optimal_sampler", "edge-optimal"),
         ("edge_optimal", "edge-optimal"),

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm import tqdm
 
 from deformsample import __version__
 from deformsample.cli.benchmark import add_benchmark, add_measure
 from deformsample.cli.data import build_data, read_config
 from deformsample.cli.errors import reported
+from deformsample.cli.images import add_image_commands
 from deformsample.cli.train import SUBCOMMANDS
 from deformsample.cli.train import main as train
 from deformsample.data import SplitDataset
-from deformsample.data.images import write_image, write_indexed
-from deformsample.data.labels import palette
-from deformsample.errors import ArgumentError, DataError, DeformsampleError
+from deformsample.errors import ArgumentError
 from deformsample.evaluation import confusion
-from deformsample.inference import Model, as_batch, load
+from deformsample.inference import as_batch, load
 from deformsample.metrics import class_iou
 from deformsample.plotting import (
     SampledPicture,
@@ -60,12 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    downsample = _image_command(commands, "downsample", "small image, sampling grid and density")
-    downsample.set_defaults(run=lambda options: _each_image(options, _downsample))
-
-    segment = _image_command(commands, "segment", "full-resolution label map")
-    segment.set_defaults(run=lambda options: _each_image(options, _segment))
-
+    images = add_image_commands(commands)
     compare = commands.add_parser("compare", help="draw how checkpoints sample and segment")
     compare.add_argument("checkpoints", nargs="+", metavar="CKPT", help="one row each")
     source = compare.add_mutually_exclusive_group(required=True)
@@ -83,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _common(compare)
     compare.set_defaults(run=_compare)
-    for command in (add_measure(commands), add_benchmark(commands)):
+    for command in (*images, add_measure(commands), add_benchmark(commands)):
         _common(command)
     for name, purpose in SUBCOMMANDS.items():
         # main() passes these on before parsing; here they are only listed.
@@ -91,70 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _image_command(commands: Any, name: str, result: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=f"write for each image: {result}"
-    )
-    command.add_argument("checkpoint", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
-    command.add_argument("images", nargs="+", metavar="IMAGE", type=Path, help="RGB image file")
-    command.add_argument(
-        "--output", required=True, metavar="DIR", type=Path, help="folder to write to"
-    )
-    _common(command)
-    return command
-
-
 def _common(command: argparse.ArgumentParser) -> None:
     default = "cuda" if torch.cuda.is_available() else "cpu"
     command.add_argument("--device", default=default, help="cpu, cuda, cuda:1 ... (%(default)s)")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-
-
-def _each_image(options: argparse.Namespace, work: Callable[[Model, Path, Path], None]) -> None:
-    """Work on every image; go on after a failure, and report all failures in the end."""
-    targets = _targets(options.images, options.output)
-    model = load(options.checkpoint, options.device)
-    failures: list[str] = []
-    for image, target in tqdm(targets, unit="image", disable=None):
-        try:
-            work(model, image, target)
-        except DeformsampleError as error:
-            failures.append(str(error))
-            tqdm.write(f"failed: {error}", file=sys.stderr)
-    print(f"{len(targets) - len(failures)} of {len(targets)} images written to {options.output}")
-    if failures:
-        raise DataError(f"{len(failures)} of {len(targets)} images failed: {failures[0]}")
-
-
-def _targets(images: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
-    targets: dict[Path, Path] = {}
-    inputs = {image.resolve() for image in images}
-    for image in images:
-        target = output / f"{image.stem}.png"
-        if target in targets:
-            raise ArgumentError(
-                f"Expected images of different names, but {targets[target]} and {image} would both "
-                f"be written to {target}: use one output folder for each."
-            )
-        if target.resolve() in inputs:
-            raise ArgumentError(
-                f"Expected an output folder other than that of the images: {target} is an input."
-            )
-        targets[target] = image
-    return [(image, target) for target, image in targets.items()]
-
-
-def _downsample(model: Model, image: Path, target: Path) -> None:
-    small, grid, density = model.downsample(image)
-    pixels = (small[0].clamp(0, 1) * 255).round().byte().cpu().numpy().transpose(1, 2, 0)
-    write_image(target, np.ascontiguousarray(pixels))
-    partial = target.with_suffix(".partial.npz")
-    np.savez_compressed(partial, grid=grid[0].cpu().numpy(), density=density[0, 0].cpu().numpy())
-    partial.replace(target.with_suffix(".npz"))
-
-
-def _segment(model: Model, image: Path, target: Path) -> None:
-    write_indexed(target, model.segment(image), palette(model.classes))
 
 
 def _compare(options: argparse.Namespace) -> None:

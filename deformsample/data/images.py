@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from deformsample.errors import DataError
 
@@ -26,7 +27,7 @@ def read_image(path: Path) -> Pixels:
     Raises:
         DataError: no such file, not an image, cut short, or not three colour channels of 8 bits.
     """
-    image = _decoded(path)
+    image = open_image(path)
     if image.mode != "RGB":
         raise DataError(
             f"Expected an RGB image with 3 channels of 8 bits, but {path} has mode {image.mode} "
@@ -44,7 +45,7 @@ def read_ids(path: Path) -> Pixels:
     Raises:
         DataError: as :func:`read_image`.
     """
-    image = _decoded(path)
+    image = open_image(path)
     if image.mode not in ("L", "P"):
         raise DataError(
             f"Expected label ids in one channel of 8 bits, but {path} has mode {image.mode} "
@@ -55,7 +56,7 @@ def read_ids(path: Path) -> Pixels:
 
 def read_colours(path: Path) -> Pixels:
     """Read an RGB or palette image as colours (h, w, 3) uint8."""
-    image = _decoded(path)
+    image = open_image(path)
     if image.mode not in ("RGB", "P"):
         raise DataError(
             f"Expected label colours in an RGB or palette image, but {path} has mode {image.mode} "
@@ -66,24 +67,30 @@ def read_colours(path: Path) -> Pixels:
 
 def write_image(path: Path, pixels: Pixels) -> None:
     """Write (h, w) or (h, w, 3) uint8 as the format of the path's suffix, whole or not at all."""
-    _save(Image.fromarray(pixels), path)
+    save_image(Image.fromarray(pixels), path)
 
 
 def write_indexed(path: Path, ids: Pixels, colours: Sequence[tuple[int, int, int]]) -> None:
     """Write ids (h, w) as a palette PNG: programs read the ids, viewers show the colours."""
     image = Image.fromarray(ids)
     image.putpalette([channel for colour in colours for channel in colour])
-    _save(image, path)
+    save_image(image, path)
 
 
-def _save(image: Image.Image, path: Path) -> None:
+def save_image(image: Image.Image, path: Path, pnginfo: PngInfo | None = None) -> None:
+    """Write an image as the format of the path's suffix, whole or not at all."""
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(partial)
+    image.save(partial, pnginfo=pnginfo)
     partial.replace(path)
 
 
-def _decoded(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
+    """Decode an image file, as it is.
+
+    Raises:
+        DataError: no such file, not an image, too large, or cut short.
+    """
     try:
         image: Image.Image = Image.open(path)
         image.load()  # closes the file

@@ -1,6 +1,7 @@
 """Samplers: from a thumbnail to a density map and a sampling grid."""
 
 from deformsample.samplers.base import Placement, Sampler
+from deformsample.samplers.detail import DetailSampler
 from deformsample.samplers.edge_optimal import EdgeOptimalSampler
 from deformsample.samplers.frozen import FrozenSampler
 from deformsample.samplers.learned import LearnedSampler
@@ -9,6 +10,7 @@ from deformsample.samplers.separable import SeparableSampler
 from deformsample.samplers.uniform import UniformSampler
 
 __all__ = [
+    "DetailSampler",
     "EdgeDensityOracle",
     "EdgeOptimalOracle",
     "EdgeOptimalSampler",

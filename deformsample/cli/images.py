@@ -1,0 +1,201 @@
+"""``deformsample downsample``, ``segment`` and ``restore``: work on many image files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from deformsample.data.dataset import image_files
+from deformsample.data.images import write_image, write_indexed
+from deformsample.data.labels import palette
+from deformsample.data.sampled_file import SampledImage, read_sampled, write_sampled
+from deformsample.errors import ArgumentError, DataError, DeformsampleError
+from deformsample.geometry import unwarp
+from deformsample.inference import as_batch, load
+from deformsample.plotting import as_pixels
+from deformsample.samplers import DetailSampler, Sampler, UniformSampler
+from deformsample.segmenters import Downsampler
+
+Work = Callable[[Path, Path], None]
+"""Read the first file, write the second."""
+
+UNTRAINED: dict[str, type[Sampler]] = {"detail": DetailSampler, "uniform": UniformSampler}
+"""What stands in the place of a checkpoint where nothing is trained."""
+
+_DEFAULT_SHARE = 64  # of an image's pixels: 1/8 per side
+
+
+def add_image_commands(commands: Any) -> list[argparse.ArgumentParser]:
+    """Options of the commands of this module."""
+    downsample = commands.add_parser(
+        "downsample",
+        help="write each image small, with the places of its samples",
+        description="Write each image as a small PNG, which holds the places of its samples too: "
+        "`deformsample restore` brings it back to full size.",
+    )
+    downsample.add_argument(
+        "model",
+        metavar="MODEL",
+        help="checkpoint of a run; or without any training: `detail` (many samples where the image "
+        "has detail) or `uniform`",
+    )
+    downsample.add_argument(
+        "--pixels",
+        type=int,
+        metavar="N",
+        help="with `detail` and `uniform`: so many samples at most (default: 1 of 64 pixels)",
+    )
+    downsample.set_defaults(run=_downsample)
+
+    segment = commands.add_parser("segment", help="write the label map of each image")
+    segment.add_argument("model", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
+    segment.set_defaults(run=_segment)
+
+    restore = commands.add_parser(
+        "restore", help="bring what `downsample` wrote back to full size; needs no checkpoint"
+    )
+    restore.set_defaults(run=_restore)
+    for command in (downsample, segment, restore):
+        command.add_argument(
+            "images",
+            nargs="+",
+            metavar="IMAGE",
+            help="image file, folder of image files, pattern, or @FILE with one of these a line",
+        )
+        command.add_argument(
+            "--output", required=True, metavar="DIR", type=Path, help="folder to write to"
+        )
+        command.add_argument("--jobs", type=int, default=1, help="images at a time (%(default)s)")
+        command.add_argument(
+            "--skip-existing", action="store_true", help="leave images out whose output is there"
+        )
+    return [downsample, segment, restore]
+
+
+def _downsample(options: argparse.Namespace) -> None:
+    if options.pixels is not None and options.model not in UNTRAINED:
+        raise ArgumentError(
+            "Expected `--pixels` with `detail` or `uniform` only: a checkpoint has its own budget."
+        )
+    if options.pixels is not None and options.pixels < 4:
+        raise ArgumentError(f"Expected `--pixels` of at least 4, but got {options.pixels}.")
+    trained = None if options.model in UNTRAINED else load(options.model, options.device)
+
+    def work(source: Path, target: Path) -> None:
+        image = as_batch(source).to(options.device)
+        height, width = image.shape[2:]
+        if trained is not None:
+            downsampler: Downsampler = trained.segmenter
+        else:
+            budget = options.pixels or max(4, height * width // _DEFAULT_SHARE)
+            downsampler = Downsampler(UNTRAINED[options.model](), budget).to(options.device)
+        with torch.inference_mode():
+            small, grid, density = (t[0].cpu() for t in downsampler.downsample(image))
+        held = SampledImage(
+            as_pixels(small), grid.numpy(), density[0].numpy(), (int(height), int(width))
+        )
+        write_sampled(target, held)
+
+    _each(options, work)
+
+
+def _segment(options: argparse.Namespace) -> None:
+    model = load(options.model, options.device)
+    colours = palette(model.classes)
+    _each(options, lambda source, target: write_indexed(target, model.segment(source), colours))
+
+
+def _restore(options: argparse.Namespace) -> None:
+    def work(source: Path, target: Path) -> None:
+        held = read_sampled(source)
+        small = torch.from_numpy(held.pixels.transpose(2, 0, 1).copy())[None].float() / 255
+        grid = torch.from_numpy(held.grid)[None]
+        write_image(target, as_pixels(unwarp(small, grid, held.size)[0]))
+
+    _each(options, work)
+
+
+def _each(options: argparse.Namespace, work: Work) -> None:
+    """Work on every image; go on after a failure, and report all failures in the end."""
+    if options.jobs < 1:
+        raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
+    targets = _targets(listed(options.images), options.output)
+    todo = [pair for pair in targets if not (options.skip_existing and pair[1].is_file())]
+    failures: dict[Path, str] = {}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        jobs = {pool.submit(work, *pair): pair[0] for pair in todo}
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit="image", disable=None):
+            try:
+                job.result()
+            except DeformsampleError as error:
+                failures[jobs[job]] = str(error)
+                tqdm.write(f"failed: {error}", file=sys.stderr)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    done = f"{len(todo) - len(failures)} of {len(targets)} images written to {options.output}"
+    skipped = len(targets) - len(todo)
+    print(done + (f", {skipped} were there already" if skipped else ""))
+    if failures:
+        first = next(failures[source] for source, _ in todo if source in failures)
+        raise DataError(f"{len(failures)} of {len(todo)} images failed: {first}")
+
+
+def listed(inputs: Sequence[str]) -> list[Path]:
+    """The image files that inputs name, in their order, each once.
+
+    Args:
+        inputs: files, folders, patterns, or ``@FILE`` with one of these a line.
+
+    Raises:
+        DataError: a folder or a pattern without images, or a list that is not there.
+    """
+    found: dict[Path, None] = {}
+    for given in inputs:
+        for path in _named(given):
+            found[path] = None
+    return list(found)
+
+
+def _named(given: str) -> list[Path]:
+    path = Path(given).expanduser()
+    if given.startswith("@") and not path.exists():
+        source = Path(given[1:]).expanduser()
+        if not source.is_file():
+            raise DataError(f"Expected a list of images in {source}, but there is no such file.")
+        lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+        return listed([line for line in lines if line])
+    if path.is_dir():
+        files = image_files(path)
+    elif not path.exists() and any(sign in given for sign in "*?["):
+        files = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+    else:
+        return [path]
+    if not files:
+        raise DataError(f"Expected image files in {given}, but found none.")
+    return files
+
+
+def _targets(images: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+    targets: dict[Path, Path] = {}
+    inputs = {image.resolve() for image in images}
+    for image in images:
+        target = output / f"{image.stem}.png"
+        if target in targets:
+            raise ArgumentError(
+                f"Expected images of different names, but {targets[target]} and {image} would both "
+                f"be written to {target}: use one output folder for each."
+            )
+        if target.resolve() in inputs:
+            raise ArgumentError(
+                f"Expected an output folder other than that of the images: {target} is an input."
+            )
+        targets[target] = image
+    return [(image, target) for target, image in targets.items()]

@@ -1,0 +1,51 @@
+"""Sampling by what the image itself shows, without labels or training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry import Size, density_of, sampling_grid
+from deformsample.geometry.kernel import MIN_SIGMA
+from deformsample.samplers.base import Placement, Sampler
+
+
+class DetailSampler(Sampler):
+    """The density of local detail: how much neighbouring samples of the thumbnail differ.
+
+    Args:
+        sigma: width of the Gaussian kernel (its standard deviation), in cells of the density map.
+        blur: standard deviation of the density's blur, in cells.
+        floor: density of a cell without detail, relative to the map's mean, in (0, 1].
+    """
+
+    title = "local detail"
+
+    def __init__(self, sigma: float = 4.0, blur: float = 1.0, floor: float = 0.1) -> None:
+        super().__init__()
+        if not sigma >= MIN_SIGMA:
+            raise ArgumentError(f"Expected `sigma` of at least {MIN_SIGMA}, but got {sigma}.")
+        self.sigma = sigma
+        self.blur = blur
+        self.floor = floor
+
+    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+        """See :class:`Sampler`."""
+        h, w = thumbnail.shape[2:]
+        density = density_of(
+            local_detail(thumbnail.detach()), (h, w), blur=self.blur, floor=self.floor
+        )
+        return Placement(density, sampling_grid(density, size, self.sigma))
+
+
+def local_detail(image: Tensor) -> Tensor:
+    """The brightness differences of each pixel (b, c, h, w) to those around it, (b, 1, h, w)."""
+    grey = image.float().mean(dim=1, keepdim=True)
+    detail = torch.zeros_like(grey)
+    for dim in (2, 3):
+        steps = grey.diff(dim=dim).abs() / 2
+        length = grey.shape[dim]
+        detail.narrow(dim, 0, length - 1).add_(steps)
+        detail.narrow(dim, 1, length - 1).add_(steps)
+    return detail
