@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from deformsample.data import Batch
+from deformsample.data import Batch, SegmentationData
 from deformsample.data.labels import Colour
 from deformsample.errors import ArgumentError
 from deformsample.geometry import warp_labels
@@ -113,12 +114,24 @@ class SegmentationTask(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what it takes to rebuild the segmenter without the configuration."""
+        """Add what it takes to rebuild the segmenter without the configuration, and its card."""
+        measured = self.trainer.callback_metrics.items()
         checkpoint["deformsample"] = {
             "format": 1,
             "segmenter": self.architecture,
             "classes": {name: list(colour) for name, colour in self.classes.items()},
+            "card": {
+                "data": type(data.dataset).__name__ if (data := self._data()) else None,
+                "metrics": {k: float(v) for k, v in measured if k.startswith(("val/", "test/"))},
+                "versions": {
+                    name: version(name) for name in ("deformsample", "torch", "pytorch-lightning")
+                },
+            },
         }
+
+    def _data(self) -> SegmentationData | None:
+        data = getattr(self.trainer, "datamodule", None)
+        return data if isinstance(data, SegmentationData) else None
 
     def _progress(self) -> float:
         """How far training is, from 0 to 1; 1 outside of training."""

@@ -116,6 +116,22 @@ def test_a_checkpoint_that_names_another_class_is_refused(checkpoint: Path, tmp_
         deformsample.load(tmp_path / "hostile.ckpt")
 
 
+def test_info_prints_the_card_of_a_checkpoint(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", str(checkpoint)]) == 0
+    printed = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    card = {name: value.strip() for name, value in printed.items()}
+    assert card["classes"] == "background, object"
+    assert card["samples"] == "16 x 24"
+    assert card["sampler"] == "LearnedSampler (sigma 2.0)"
+    assert card["trained"] == "1 epochs, 2 steps"
+    assert card["data"] == "Folder"
+    assert 0 <= float(card["val/miou"]) <= 1
+    assert card["deformsample"] == deformsample.__version__
+    assert main(["info", str(tmp_path / "none.ckpt")]) == 1
+
+
 def test_segment_writes_a_label_map_for_each_image(
     checkpoint: Path, image: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

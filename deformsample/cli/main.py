@@ -18,6 +18,7 @@ from deformsample.cli.benchmark import add_benchmark, add_measure
 from deformsample.cli.data import build_data, read_config
 from deformsample.cli.errors import reported
 from deformsample.cli.images import add_image_commands
+from deformsample.cli.info import add_info
 from deformsample.cli.train import SUBCOMMANDS
 from deformsample.cli.train import main as train
 from deformsample.data import SplitDataset
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _common(compare)
     compare.set_defaults(run=_compare)
-    for command in (*images, add_measure(commands), add_benchmark(commands)):
+    for command in (*images, add_info(commands), add_measure(commands), add_benchmark(commands)):
         _common(command)
     for name, purpose in SUBCOMMANDS.items():
         # main() passes these on before parsing; here they are only listed.
