@@ -15,10 +15,12 @@ from tqdm import tqdm
 from deformsample.data.dataset import image_files
 from deformsample.data.images import write_image, write_indexed
 from deformsample.data.labels import palette
+from deformsample.data.large import is_large, open_large
 from deformsample.data.sampled_file import SampledImage, read_sampled, write_sampled
 from deformsample.errors import ArgumentError, DataError, DeformsampleError
-from deformsample.geometry import unwarp
+from deformsample.geometry import Size, unwarp
 from deformsample.inference import as_batch, load
+from deformsample.large import downsample_large, segment_large
 from deformsample.plotting import as_pixels
 from deformsample.samplers import DetailSampler, Sampler, UniformSampler
 from deformsample.segmenters import Downsampler
@@ -88,19 +90,24 @@ def _downsample(options: argparse.Namespace) -> None:
         raise ArgumentError(f"Expected `--pixels` of at least 4, but got {options.pixels}.")
     trained = None if options.model in UNTRAINED else load(options.model, options.device)
 
-    def work(source: Path, target: Path) -> None:
-        image = as_batch(source).to(options.device)
-        height, width = image.shape[2:]
+    def downsampler(size: Size) -> Downsampler:
         if trained is not None:
-            downsampler: Downsampler = trained.segmenter
+            return trained.segmenter
+        budget = options.pixels or max(4, size[0] * size[1] // _DEFAULT_SHARE)
+        return Downsampler(UNTRAINED[options.model](), budget).to(options.device)
+
+    def work(source: Path, target: Path) -> None:
+        if is_large(source):
+            with open_large(source) as large:
+                size = large.size
+                sampled = downsample_large(downsampler(size), large)
         else:
-            budget = options.pixels or max(4, height * width // _DEFAULT_SHARE)
-            downsampler = Downsampler(UNTRAINED[options.model](), budget).to(options.device)
-        with torch.inference_mode():
-            small, grid, density = (t[0].cpu() for t in downsampler.downsample(image))
-        held = SampledImage(
-            as_pixels(small), grid.numpy(), density[0].numpy(), (int(height), int(width))
-        )
+            image = as_batch(source).to(options.device)
+            size = (image.shape[2], image.shape[3])
+            with torch.inference_mode():
+                sampled = downsampler(size).downsample(image)
+        small, grid, density = (t[0].cpu() for t in sampled)
+        held = SampledImage(as_pixels(small), grid.numpy(), density[0].numpy(), size)
         write_sampled(target, held)
 
     _each(options, work)
@@ -109,7 +116,15 @@ def _downsample(options: argparse.Namespace) -> None:
 def _segment(options: argparse.Namespace) -> None:
     model = load(options.model, options.device)
     colours = palette(model.classes)
-    _each(options, lambda source, target: write_indexed(target, model.segment(source), colours))
+
+    def work(source: Path, target: Path) -> None:
+        if is_large(source):
+            with open_large(source) as large:
+                segment_large(model.segmenter, large, model.classes, target)
+        else:
+            write_indexed(target, model.segment(source), colours)
+
+    _each(options, work, suffix=lambda source: ".tif" if is_large(source) else ".png")
 
 
 def _restore(options: argparse.Namespace) -> None:
@@ -122,11 +137,13 @@ def _restore(options: argparse.Namespace) -> None:
     _each(options, work)
 
 
-def _each(options: argparse.Namespace, work: Work) -> None:
+def _each(
+    options: argparse.Namespace, work: Work, suffix: Callable[[Path], str] = lambda _: ".png"
+) -> None:
     """Work on every image; go on after a failure, and report all failures in the end."""
     if options.jobs < 1:
         raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
-    targets = _targets(listed(options.images), options.output)
+    targets = _targets(listed(options.images), options.output, suffix)
     todo = [pair for pair in targets if not (options.skip_existing and pair[1].is_file())]
     failures: dict[Path, str] = {}
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -183,11 +200,13 @@ def _named(given: str) -> list[Path]:
     return files
 
 
-def _targets(images: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+def _targets(
+    images: Sequence[Path], output: Path, suffix: Callable[[Path], str]
+) -> list[tuple[Path, Path]]:
     targets: dict[Path, Path] = {}
     inputs = {image.resolve() for image in images}
     for image in images:
-        target = output / f"{image.stem}.png"
+        target = output / f"{image.stem}{suffix(image)}"
         if target in targets:
             raise ArgumentError(
                 f"Expected images of different names, but {targets[target]} and {image} would both "

@@ -15,20 +15,31 @@ from deformsample.geometry.density import (
 from deformsample.geometry.edge_optimal import edge_optimal_grid, grid_density, nearest_boundary
 from deformsample.geometry.grid import local_stretch, resize_grid, sample_areas, sampling_grid
 from deformsample.geometry.inverse import inverse_coordinates
-from deformsample.geometry.unwarp import interpolate_mesh, unwarp, unwarp_labels
-from deformsample.geometry.warp import image_pyramid, warp, warp_labels, warp_pyramid
+from deformsample.geometry.unwarp import interpolate_mesh, label_bands, unwarp, unwarp_labels
+from deformsample.geometry.warp import (
+    ReadBlock,
+    halve,
+    image_pyramid,
+    warp,
+    warp_blocks,
+    warp_labels,
+    warp_pyramid,
+)
 
 __all__ = [
+    "ReadBlock",
     "Size",
     "boundary_density",
     "density_of",
     "edge_optimal_grid",
     "from_pixels",
     "grid_density",
+    "halve",
     "identity_grid",
     "image_pyramid",
     "interpolate_mesh",
     "inverse_coordinates",
+    "label_bands",
     "local_stretch",
     "min_max",
     "nearest_boundary",
@@ -41,6 +52,7 @@ __all__ = [
     "unwarp",
     "unwarp_labels",
     "warp",
+    "warp_blocks",
     "warp_labels",
     "warp_pyramid",
 ]

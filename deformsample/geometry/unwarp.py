@@ -84,8 +84,31 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
     mesh = triangulate(grid)
     table = logits.flatten(2).mT.contiguous()
     winners = table.argmax(dim=-1).to(torch.uint8)
-    on_cpu = logits.device.type == "cpu"
-    return (_labels_compiled if on_cpu else _labels)(mesh, table, winners, size)
+    if logits.device.type == "cpu":
+        return _labels_compiled(mesh, table, winners, *_pixel_axes(mesh, size))
+    return _labels(mesh, table, winners, size)
+
+
+@torch.no_grad()
+def label_bands(logits: Tensor, grid: Tensor, size: Size, rows: int) -> Iterator[Tensor]:
+    """The labels of :func:`unwarp_labels` from top to bottom, some rows at a time.
+
+    Args:
+        logits: (1, k, h, w), as of :func:`unwarp_labels`, on the CPU.
+        grid: (1, h, w, 2).
+        size: (H, W) of the image, of any size.
+        rows: of a band.
+
+    Yields:
+        (rows, W) uint8; fewer rows at the end.
+    """
+    _check_values(logits, grid, size)
+    mesh = triangulate(grid)
+    table = logits.flatten(2).mT.contiguous()
+    winners = table.argmax(dim=-1).to(torch.uint8)
+    height, width = _pixel_axes(mesh, size)
+    for band in height.split(rows):
+        yield _labels_compiled(mesh, table, winners, band, width)[0]
 
 
 def _values_compiled(mesh: Mesh, table: Tensor, size: Size) -> Tensor:
@@ -100,9 +123,10 @@ def _values_compiled(mesh: Mesh, table: Tensor, size: Size) -> Tensor:
     return values
 
 
-def _labels_compiled(mesh: Mesh, table: Tensor, winners: Tensor, size: Size) -> Tensor:
-    labels = torch.empty(len(table), *size, dtype=torch.uint8)
-    rows, columns = _pixel_axes(mesh, size)
+def _labels_compiled(
+    mesh: Mesh, table: Tensor, winners: Tensor, rows: Tensor, columns: Tensor
+) -> Tensor:
+    labels = torch.empty(len(table), len(rows), len(columns), dtype=torch.uint8)
     y, x, scores, best, written = (
         t.numpy() for t in (rows, columns, table.float(), winners, labels)
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,10 @@ from deformsample.samplers import OracleSampler, Placement, Sampler
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+Warp: TypeAlias = Callable[[Tensor, "float | None"], Tensor]
+"""From a grid (b, h, w, 2) and a level bias to samples (b, 3, h, w) in [0, 1]."""
 
 
 class Downsampled(NamedTuple):
@@ -90,19 +94,44 @@ class Downsampler(nn.Module):
                 :class:`~deformsample.samplers.OracleSampler` looks at.
         """
         white = _white(image)  # dividing the few samples is cheaper than dividing the whole image
+        pyramid: list[Tensor] = []  # made when the first sample is taken
+
+        def sampled(grid: Tensor, level_bias: float | None) -> Tensor:
+            if level_bias is None:
+                return warp(image, grid) / white
+            if not pyramid:
+                pyramid.extend(image_pyramid(image))
+            return warp_pyramid(pyramid, grid, level_bias) / white
+
         height, width = image.shape[2:]
-        size = sampled_size((height, width), self.sampled_size)
+        return self.downsample_by(sampled, (height, width), len(image), labels)
+
+    def downsample_by(
+        self,
+        sampled: Warp,
+        image_size: Size,
+        count: int = 1,
+        labels: Tensor | None = None,
+    ) -> Downsampled:
+        """Sample images that only a function sees, such as parts of a file.
+
+        Args:
+            sampled: takes a grid (b, h, w, 2) and a level bias as of this class, and gives the
+                samples (b, 3, h, w) in [0, 1].
+            image_size: (H, W) of the images.
+            count: how many images there are.
+            labels: as of :meth:`downsample`.
+        """
+        size = sampled_size(image_size, self.sampled_size)
         uniform = identity_grid(
-            _scaled(size, self.thumbnail_scale), self.mean.expand(len(image), -1, -1, -1)
+            _scaled(size, self.thumbnail_scale), self.mean.expand(count, -1, -1, -1)
         )
         with record_function("thumbnail"):
-            source = [image] if self.level_bias is None else image_pyramid(image)
-            thumbnail = _sampled(source, uniform, None if self.level_bias is None else 0.0) / white
+            thumbnail = sampled(uniform, None if self.level_bias is None else 0.0)
         with record_function("density"):
             density, grid = self._place(thumbnail, size, labels)
         with record_function("warp"):
-            places = grid if self.sample_gradient else grid.detach()
-            small = _sampled(source, places, self.level_bias) / white
+            small = sampled(grid if self.sample_gradient else grid.detach(), self.level_bias)
         return Downsampled(small, grid, density)
 
     def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
@@ -137,10 +166,6 @@ def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:
 def _scaled(size: Size, scale: float) -> Size:
     """So that a whole scale, or one over it, puts samples on samples."""
     return max(2, round((size[0] - 1) * scale) + 1), max(2, round((size[1] - 1) * scale) + 1)
-
-
-def _sampled(source: Sequence[Tensor], grid: Tensor, level_bias: float | None) -> Tensor:
-    return warp(source[0], grid) if level_bias is None else warp_pyramid(source, grid, level_bias)
 
 
 def _white(image: Tensor) -> float:

@@ -75,7 +75,10 @@ class SampledSegmenter(Downsampler):
         Returns:
             ``Prediction``; its ``labels`` method brings it to the image's own size.
         """
-        sampled = self.downsample(image, labels)
+        return self.predict(self.downsample(image, labels))
+
+    def predict(self, sampled: Downsampled) -> Prediction:
+        """Segment what is downsampled already."""
         with record_function("network"):
             logits = self._logits(self._normalised(sampled.image))
         grid = resize_grid(sampled.grid, (logits.shape[2], logits.shape[3]))

@@ -9,6 +9,7 @@ from torch import Tensor
 from deformsample.errors import ArgumentError
 from deformsample.geometry import (
     identity_grid,
+    label_bands,
     sampling_grid,
     softmax_density,
     to_pixels,
@@ -147,3 +148,12 @@ def test_a_folded_mesh_leaves_no_pixel_out() -> None:
     grid[0, 2, 3] = grid[0, 4, 5] + 0.1
     colours = torch.full((1, 1, 6, 7), 7.0)
     assert torch.equal(unwarp(colours, grid, (90, 80)), torch.full((1, 1, 90, 80), 7.0))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 256])
+def test_bands_of_labels_are_the_labels(rows: int) -> None:
+    grid = sampling_grid(softmax_density(torch.randn(1, 1, 9, 14) * 6), (9, 14), 2.0)
+    logits = torch.randn(1, 5, 9, 14)
+    bands = list(label_bands(logits, grid, (83, 131), rows))
+    assert all(len(band) <= rows for band in bands)
+    assert torch.equal(torch.cat(bands), unwarp_labels(logits, grid, (83, 131))[0])

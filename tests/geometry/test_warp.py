@@ -12,6 +12,7 @@ from deformsample.geometry import (
     softmax_density,
     to_pixels,
     warp,
+    warp_blocks,
     warp_labels,
     warp_pyramid,
 )
@@ -152,3 +153,24 @@ def test_wrong_shapes_are_named() -> None:
         warp(torch.zeros(2, 3, 8, 8, dtype=torch.long), grid)
     with pytest.raises(ArgumentError, match=r"`labels` of shape \(2, H, W\)"):
         warp_labels(torch.zeros(2, 1, 8, 8, dtype=torch.long), grid)
+
+
+@pytest.mark.parametrize("bias", [None, 0.0, 1.0])
+@pytest.mark.parametrize("size", [(75, 111), (130, 64)])
+def test_warp_of_blocks_is_the_warp_of_the_whole(size: tuple[int, int], bias: float | None) -> None:
+    image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
+    pyramid = image_pyramid(image)
+    largest = 0
+
+    def read(level: int, top: int, bottom: int, left: int, right: int) -> Tensor:
+        nonlocal largest
+        assert 0 <= top < bottom <= pyramid[level].shape[2]
+        assert 0 <= left < right <= pyramid[level].shape[3]
+        largest = max(largest, bottom - top, right - left)
+        return pyramid[level][0, :, top:bottom, left:right].float()
+
+    grid = random_grid(1, 9, 13)
+    expected = warp(image, grid) if bias is None else warp_pyramid(pyramid, grid, bias)
+    sampled = warp_blocks(read, size, grid, bias, side=16)
+    torch.testing.assert_close(sampled, expected, rtol=1e-4, atol=2e-2)
+    assert largest <= 17

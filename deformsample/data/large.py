@@ -1,0 +1,222 @@
+"""Images that are too large to read whole: TIFF of any kind, and slides.
+
+What is read are parts of pyramid levels. Where the file has a level, it is taken; where it has
+none, parts of the next finer one are averaged.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from deformsample.data.images import Pixels
+from deformsample.errors import DataError
+from deformsample.geometry import Size, halve
+
+SLIDE_SUFFIXES = frozenset({".bif", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu"})
+"""Formats that OpenSlide reads and others do not; in lower case."""
+
+TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+
+READ_WHOLE = 64_000_000
+"""Pixels of a TIFF up to which it is read whole."""
+
+_LARGEST_PART = 2048
+"""Side of what is read at once, in pixels of the file's level."""
+
+_INSTALL = "install it with `pip install 'deformsample[slides]'`"
+
+
+class LargeImage(ABC):
+    """An image in a file, read in parts; close it, or use it in a ``with``.
+
+    Args:
+        levels: sizes (H, W) of the levels in the file, the full image first.
+    """
+
+    def __init__(self, levels: Sequence[Size]) -> None:
+        self.size = levels[0]
+        # By number: the image halved so many times. Levels in between are of no use here.
+        self.levels = {
+            round(factor): index
+            for index, size in reversed(list(enumerate(levels)))
+            if abs((factor := float(np.log2(levels[0][0] / size[0]))) - round(factor)) < 0.02
+        }
+
+    @abstractmethod
+    def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
+        """A part of a level of the file, (rows, columns, 3) uint8."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+    def __enter__(self) -> LargeImage:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def read(self, level: int, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """A part of a level of the image's pyramid, as :data:`deformsample.geometry.ReadBlock`."""
+        held = max(number for number in self.levels if number <= level)
+        factor = 2 ** (level - held)
+        step = max(1, _LARGEST_PART // factor)
+        whole = torch.empty(3, bottom - top, right - left)
+        for i in range(top, bottom, step):
+            for j in range(left, right, step):
+                rows, columns = (i, min(i + step, bottom)), (j, min(j + step, right))
+                block = self._averaged(held, factor, rows, columns)
+                whole[:, i - top : rows[1] - top, j - left : columns[1] - left] = block
+        return whole
+
+    def _averaged(
+        self, held: int, factor: int, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> Tensor:
+        height, width = (-(-side // 2**held) for side in self.size)
+        top, bottom = rows[0] * factor, min(rows[1] * factor, height)
+        left, right = columns[0] * factor, min(columns[1] * factor, width)
+        pixels = self._padded(held, top, bottom, left, right)
+        block = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
+        for _ in range(factor.bit_length() - 1):
+            block = halve(block)
+        return block[0]
+
+    def _padded(self, held: int, top: int, bottom: int, left: int, right: int) -> Pixels:
+        """A level may end a pixel early, where the file's writer rounded down."""
+        pixels = self.part(self.levels[held], top, bottom, left, right)
+        missing = (bottom - top - pixels.shape[0], right - left - pixels.shape[1])
+        if any(missing):
+            pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+        return pixels
+
+
+class TiffImage(LargeImage):
+    """A TIFF or BigTIFF of 8 or 16 bits, with or without tiles and levels.
+
+    One channel is shown as grey, a fourth one (opacity) is left out, and 16 bits become 8 by their
+    upper half.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import tifffile
+            import zarr
+        except ImportError:
+            raise DataError(f"Expected tifffile and zarr to read {path}: {_INSTALL}.") from None
+        try:
+            self._file = tifffile.TiffFile(path)
+            series = self._file.series[0]
+            arrays: list[Any] = [
+                zarr.open(series.aszarr(level=number), mode="r")
+                for number in range(len(series.levels))
+            ]
+        except FileNotFoundError:
+            raise DataError(f"Expected an image file, but there is none at {path}.") from None
+        except Exception as error:  # a broken file makes the reader fail in any way
+            raise DataError(f"Expected a whole TIFF, but {path} cannot be read: {error}") from None
+        if series.axes not in ("YX", "YXS") or arrays[0].dtype not in (np.uint8, np.uint16):
+            self._file.close()
+            raise DataError(
+                "Expected a TIFF of rows, columns and channels of 8 or 16 bits, but "
+                f"{path} has axes {series.axes} of {arrays[0].dtype}."
+            )
+        self._arrays = arrays
+        super().__init__([(array.shape[0], array.shape[1]) for array in arrays])
+
+    def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
+        """See :class:`LargeImage`."""
+        return as_rgb(np.asarray(self._arrays[index][top:bottom, left:right]))
+
+    def close(self) -> None:
+        """See :class:`LargeImage`."""
+        self._file.close()
+
+
+class SlideImage(LargeImage):
+    """A whole-slide image, by OpenSlide; what the scanner left out is white."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import openslide
+        except ImportError:
+            raise DataError(f"Expected OpenSlide to read {path}: {_INSTALL}.") from None
+        try:
+            self._slide = openslide.OpenSlide(str(path))
+        except (openslide.OpenSlideError, OSError) as error:
+            raise DataError(f"Expected a whole slide, but {path} cannot be read: {error}") from None
+        super().__init__([(height, width) for width, height in self._slide.level_dimensions])
+
+    def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
+        """See :class:`LargeImage`."""
+        width, height = self._slide.level_dimensions[index]
+        factor = self._slide.level_downsamples[index]
+        corner = round(left * factor), round(top * factor)
+        size = min(right, width) - left, min(bottom, height) - top
+        region = np.asarray(self._slide.read_region(corner, index, size))
+        opacity = region[..., 3:].astype(np.uint16)
+        mixed = (region[..., :3] * opacity + 255 * (255 - opacity)) // 255
+        return mixed.astype(np.uint8)
+
+    def close(self) -> None:
+        """See :class:`LargeImage`."""
+        self._slide.close()
+
+
+def open_large(path: Path) -> LargeImage:
+    """Open a TIFF or a slide, without reading its pixels.
+
+    Raises:
+        DataError: no such file, one that cannot be read, or another format.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise DataError(f"Expected an image file, but there is none at {path}.")
+    if suffix in SLIDE_SUFFIXES:
+        return SlideImage(path)
+    if suffix in TIFF_SUFFIXES:
+        return TiffImage(path)
+    raise DataError(
+        f"Expected a TIFF or a slide to read in parts, but {path} is neither: convert it first."
+    )
+
+
+def is_large(path: Path) -> bool:
+    """Is a file a slide, or a TIFF of more pixels than are read whole? Looks at its header only."""
+    suffix = path.suffix.lower()
+    if suffix not in TIFF_SUFFIXES:
+        return suffix in SLIDE_SUFFIXES
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return bool(image.width * image.height > READ_WHOLE)
+    except Image.DecompressionBombError:
+        return True
+    except OSError:
+        return False  # reading it will say what is wrong
+
+
+def as_rgb(pixels: npt.NDArray[Any]) -> Pixels:
+    """Any channels of 8 or 16 bits to three of 8: see :class:`TiffImage`."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[2] < 3:
+        return np.repeat(pixels[..., :1], 3, axis=2)
+    return np.ascontiguousarray(pixels[..., :3])

@@ -1,0 +1,91 @@
+"""Downsampling and segmenting images that are never whole in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deformsample.data.images import Pixels
+from deformsample.data.labels import Colour, palette
+from deformsample.data.large import LargeImage
+from deformsample.errors import DataError
+from deformsample.geometry import label_bands, warp_blocks
+from deformsample.segmenters import Downsampled, Downsampler, SampledSegmenter
+
+_TILE = 256
+
+
+@torch.inference_mode()
+def downsample_large(downsampler: Downsampler, image: LargeImage) -> Downsampled:
+    """As :meth:`deformsample.segmenters.Downsampler.downsample`, of one image read in parts.
+
+    The samples are taken on the CPU; the sampler works where the downsampler is.
+    """
+    device = downsampler.mean.device
+
+    def sampled(grid: Tensor, level_bias: float | None) -> Tensor:
+        samples = warp_blocks(image.read, image.size, grid.cpu(), level_bias)
+        return (samples / 255).to(device)
+
+    return downsampler.downsample_by(sampled, image.size)
+
+
+@torch.inference_mode()
+def segment_large(
+    segmenter: SampledSegmenter, image: LargeImage, classes: Mapping[str, Colour], target: Path
+) -> None:
+    """Write the class of every pixel to a tiled, compressed (Big)TIFF with the classes' colours.
+
+    Args:
+        segmenter: in eval mode.
+        image: read in parts.
+        classes: name and colour of every class.
+        target: file, written whole or not at all.
+    """
+    try:
+        import tifffile
+    except ImportError:
+        raise DataError(
+            f"Expected tifffile to write {target}: install it with "
+            "`pip install 'deformsample[slides]'`."
+        ) from None
+    prediction = segmenter.predict(downsample_large(segmenter, image))
+    logits, grid = prediction.logits.float().cpu(), prediction.grid.cpu()
+    bands = label_bands(logits, grid, image.size, _TILE)
+    partial_file = target.with_name(f".{target.stem}.partial{target.suffix}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(
+        partial_file,
+        tiles_of(bands),
+        shape=image.size,
+        dtype=np.uint8,
+        bigtiff=image.size[0] * image.size[1] > 1 << 31,
+        tile=(_TILE, _TILE),
+        compression="zlib",
+        photometric="palette",
+        colormap=_colormap(classes),
+        metadata=None,
+    )
+    partial_file.replace(target)
+
+
+def tiles_of(bands: Iterator[Tensor]) -> Iterator[Pixels]:
+    """Cut bands of ``_TILE`` rows in tiles, from left to right; the last ones are padded."""
+    for band in bands:
+        rows, width = band.shape
+        for left in range(0, width, _TILE):
+            part = band[:, left : left + _TILE].numpy()
+            missing = (_TILE - rows, _TILE - part.shape[1])
+            yield np.pad(part, ((0, missing[0]), (0, missing[1])))
+
+
+def _colormap(classes: Mapping[str, Colour]) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    colours = np.zeros((3, 256), np.uint16)
+    for number, colour in enumerate(palette(classes)):
+        colours[:, number] = np.array(colour) * 257
+    return colours
