@@ -40,6 +40,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(pytorch_lightning|lightning|torchmetrics|typing|argparse|jsonargparse)\..*"),
     (r"py:.*", r"abc\.ABC|deformsample\.data\.(module\.Item|cache\.DecodedCache)"),
     (r"py:.*", r"(Tensor|Path|Sequence|Mapping|Iterable|Callable|Figure|Axes|Module|dtype|Any)"),
+    (r"py:.*", r"(Pixels|Floats|Size)"),
 ]
 
 config_pages.write(HERE.parent / "configs", HERE / "generated")

@@ -73,7 +73,7 @@ class LargeImage(ABC):
         self.close()
 
     def read(self, level: int, top: int, bottom: int, left: int, right: int) -> Tensor:
-        """A part of a level of the image's pyramid, as :data:`deformsample.geometry.ReadBlock`."""
+        """A part of a level of the pyramid, (3, rows, columns) float32; see ``warp_blocks``."""
         held = max(number for number in self.levels if number <= level)
         factor = 2 ** (level - held)
         step = max(1, _LARGEST_PART // factor)
