@@ -10,7 +10,7 @@ import argparse
 import multiprocessing
 import os
 import platform
-import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +84,7 @@ def main() -> None:
         ]
         tables.append(f"## {title}\n\n{_markdown(rows)}")
         print(tables[-1], flush=True)
-    if device.type == "cpu":
+    if device.type == "cpu" and sys.platform == "linux":
         tables.append(f"## Memory of labels above the result\n\n{_memory_table()}")
         print(tables[-1], flush=True)
     if options.output:
@@ -342,7 +342,7 @@ def dense_grid(density: Tensor, sigma: float) -> Tensor:
 
 
 def _memory_table() -> str:
-    """Each case in a process of its own, whose peak is compiling and loading first."""
+    """Each case in a process of its own, which has compiled what it needs."""
     lines = ["| labels | memory above the result (MB) |", "|---|---|"]
     context = multiprocessing.get_context("spawn")
     for number, (classes, sampled, size) in enumerate(CASES):
@@ -353,14 +353,20 @@ def _memory_table() -> str:
 
 
 def peak_above(number: int) -> float:
-    """How far labels of a case raise a process's peak, less the result, in MB."""
+    """How far labels of a case raise a process's memory, less the result, in MB."""
     classes, sampled, size = CASES[number]
     logits, grid = scene(classes, sampled, torch.device("cpu"))
     unwarp_labels(logits, grid, (sampled[0] + 1, sampled[1] + 1))  # compiled before
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak until now
+    before = _highest()
     labels = unwarp_labels(logits, grid, size)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return (after - before) / 1024 - labels.numel() / (1 << 20)
+    return (_highest() - before - labels.numel()) / (1 << 20)
+
+
+def _highest() -> int:
+    """The highest memory of this process, in bytes; Linux only."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 
 def _case(classes: int, sampled: Size, size: Size) -> str:
