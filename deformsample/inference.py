@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -10,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jsonargparse import ArgumentParser
+from safetensors import SafetensorError
+from safetensors.torch import load as load_weights
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from deformsample.checkpoint import read_checkpoint
@@ -24,6 +28,10 @@ ImageLike: TypeAlias = "str | Path | npt.NDArray[Any] | Tensor"
 """A file, an array (h, w, 3), or a tensor (3, h, w) or (b, 3, h, w), uint8 or float in [0, 1]."""
 
 
+_CONFIG = "config.json"
+_WEIGHTS = "model.safetensors"
+
+
 class Model(nn.Module):
     """A trained segmenter with the names of its classes.
 
@@ -33,13 +41,59 @@ class Model(nn.Module):
     Args:
         segmenter: the trained segmenter.
         classes: name and colour of every class, in the order of the ids.
+        description: how to build the segmenter, and its card, as checkpoints hold them.
     """
 
-    def __init__(self, segmenter: SampledSegmenter, classes: Mapping[str, Colour]) -> None:
+    def __init__(
+        self,
+        segmenter: SampledSegmenter,
+        classes: Mapping[str, Colour],
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.classes = classes
+        self.description = description
         self.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``, the layout of the Hugging Face hub.
+
+        Raises:
+            ArgumentError: the model does not come from a checkpoint, and nobody knows its parts.
+        """
+        if self.description is None:
+            raise ArgumentError("Expected a model that was loaded from a checkpoint.")
+        target = Path(folder).expanduser()
+        target.mkdir(parents=True, exist_ok=True)
+        weights = {k: v.cpu().contiguous() for k, v in self.segmenter.state_dict().items()}
+        for name, content in (
+            (_WEIGHTS, save(weights)),
+            (_CONFIG, json.dumps(self.description, indent=1).encode()),
+        ):
+            partial = target / f".{name}.partial"
+            partial.write_bytes(content)
+            partial.replace(target / name)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> Model:
+        """Load what :meth:`save_pretrained` wrote.
+
+        Raises:
+            CheckpointError: a file is missing, or does not hold what it should. No code in it is
+                executed.
+        """
+        source = Path(folder).expanduser()
+        try:
+            description = json.loads((source / _CONFIG).read_text(encoding="utf-8"))
+            weights = load_weights((source / _WEIGHTS).read_bytes())
+            architecture, classes = description["segmenter"], description["classes"]
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise CheckpointError(
+                f"Expected {_CONFIG} and {_WEIGHTS} of a model in {source}, but they cannot be "
+                f"read: {error}"
+            ) from None
+        return _assembled(architecture, classes, weights, description, source).to(device)
 
     @torch.inference_mode()
     def downsample(self, image: ImageLike) -> Downsampled:
@@ -91,22 +145,33 @@ def load(checkpoint: str | Path, device: str | torch.device = "cpu") -> Model:
         raise ArgumentError(f"Expected a device of this machine, but {device!r} is not available.")
     content = read_checkpoint(path)
     description = content["deformsample"]
-    segmenter = build_segmenter(description["segmenter"], path)
     prefix = "segmenter."
     weights = {
         name.removeprefix(prefix): value
         for name, value in content["state_dict"].items()
         if name.startswith(prefix)
     }
+    parts = description["segmenter"], description["classes"], weights
+    return _assembled(*parts, description, path).to(device)
+
+
+def _assembled(
+    architecture: Mapping[str, Any],
+    classes: Mapping[str, Sequence[int]],
+    weights: Mapping[str, Tensor],
+    description: Mapping[str, Any],
+    source: Path,
+) -> Model:
+    segmenter = build_segmenter(architecture, source)
     try:
         segmenter.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
-            f"Expected weights that fit the segmenter of {path}, but: {reason}"
+            f"Expected weights that fit the segmenter of {source}, but: {reason}"
         ) from None
-    classes = {name: tuple(colour) for name, colour in description["classes"].items()}
-    return Model(segmenter, cast("dict[str, Colour]", classes)).to(device)
+    colours = {name: tuple(colour) for name, colour in classes.items()}
+    return Model(segmenter, cast("dict[str, Colour]", colours), description)
 
 
 def build_segmenter(architecture: Mapping[str, Any], source: object) -> SampledSegmenter:

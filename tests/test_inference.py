@@ -116,6 +116,27 @@ def test_a_checkpoint_that_names_another_class_is_refused(checkpoint: Path, tmp_
         deformsample.load(tmp_path / "hostile.ckpt")
 
 
+def test_a_model_is_saved_and_loaded_in_the_layout_of_the_hub(
+    checkpoint: Path, image: Pixels, tmp_path: Path
+) -> None:
+    model = deformsample.load(checkpoint)
+    model.save_pretrained(tmp_path / "hub")
+    assert sorted(file.name for file in (tmp_path / "hub").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+    again = deformsample.Model.from_pretrained(tmp_path / "hub")
+    assert list(again.classes.items()) == list(model.classes.items())
+    assert np.array_equal(again.segment(image), model.segment(image))
+    (tmp_path / "hub" / "model.safetensors").write_bytes(b"no")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors of a model in .*hub"):
+        deformsample.Model.from_pretrained(tmp_path / "hub")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        deformsample.Model.from_pretrained(tmp_path)
+    with pytest.raises(ArgumentError, match="loaded from a checkpoint"):
+        deformsample.Model(model.segmenter, model.classes).save_pretrained(tmp_path / "other")
+
+
 def test_info_prints_the_card_of_a_checkpoint(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
