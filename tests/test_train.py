@@ -63,7 +63,7 @@ def test_every_data_set_with_every_method(
     ("method", "title"),
     [
         ("detail", "local detail"),
-        ("edge_density", "learned"),
+        ("joint", "learned"),
         ("edge_optimal_sampler", "edge-optimal"),
         ("edge_optimal", "edge-optimal"),
         ("separable", "separable"),
