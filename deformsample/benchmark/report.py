@@ -20,6 +20,7 @@ from deformsample.plotting import OKABE_ITO
 from deformsample.segmenters import STAGES
 
 _MARKERS = "osD^vP*X<>"
+_DECADE = 10
 _COSTS = frozenset({"pixels", "gigamacs", "megabytes", "seconds"})
 
 
@@ -208,7 +209,8 @@ def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
         figsize=(4.6 * (1 + timed) + 2.2, 3.4 * len(plan.classes)), layout="constrained"
     )
     axes = figure.subplots(len(plan.classes), 1 + timed, squeeze=False)
-    shown = [name for name, method in plan.methods.items() if method.shown]
+    done = {row.method for row in rows}
+    shown = [name for name, method in plan.methods.items() if method.shown and name in done]
     for name, panels in zip(plan.classes, axes, strict=True):
         for number, method in enumerate(shown):
             own = [row for row in rows if row.method == method]
@@ -220,7 +222,9 @@ def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
         if timed:
             panels[1].set_xlabel("seconds per image, without decoding")
         for panel in panels:
-            panel.set_xscale("log")
+            low, high = panel.get_xlim()
+            if low > 0 and high / low > _DECADE:
+                panel.set_xscale("log")
             panel.grid(visible=True, which="both", alpha=0.25)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize="small")

@@ -198,7 +198,7 @@ def error_figure(image: Tensor, truth: Tensor, pictures: Sequence[SampledPicture
     height, width = image.shape[1:]
     panel_height, panel_width = _panel_size((height, width))
     figure = Figure(
-        figsize=(len(pictures) * (1.4 * panel_width + 0.1), 1.4 * panel_height + 0.4),
+        figsize=(len(pictures) * (1.4 * panel_width + 0.1), 1.4 * panel_height + 0.6),
         layout="constrained",
     )
     axes = figure.subplots(1, len(pictures), squeeze=False)
@@ -206,7 +206,7 @@ def error_figure(image: Tensor, truth: Tensor, pictures: Sequence[SampledPicture
     for panel, picture in zip(axes[0], pictures, strict=True):
         draw_errors(panel, image, picture.labels, truth)
         share = float(wrong_pixels(picture.labels, truth).sum() / known)
-        panel.set_title(f"{picture.title}: {share:.1%} of the pixels wrong")
+        panel.set_title(f"{picture.title}\n{share:.1%} of the pixels wrong", fontsize="medium")
     return figure
 
 
@@ -245,11 +245,13 @@ def _frame_place(axes: Axes, place: Place, name: str) -> None:
         axes.add_patch(
             Rectangle(corner, place.side, place.side, fill=False, edgecolor=colour, linewidth=width)
         )
+    at_top = place.top < place.side / 2  # above it stands the title
     axes.annotate(
         name,
-        corner,
+        (corner[0], corner[1] + place.side) if at_top else corner,
         textcoords="offset points",
-        xytext=(0, 2),
+        xytext=(0, -2 if at_top else 2),
+        verticalalignment="top" if at_top else "bottom",
         fontsize="small",
         bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "linewidth": 0.5},
     )
