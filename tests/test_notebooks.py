@@ -9,8 +9,10 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+BENCHMARKS = NOTEBOOKS.parent / "benchmarks"
 QUICK = {
     "01_see_the_sampling": "size = (20, 12)",
+    "02_uniform_vs_learned": f"EPOCHS = 1\nBENCHMARKS = Path({str(BENCHMARKS)!r})",
     "03_your_own_data": "EPOCHS = 1",
 }
 
