@@ -146,4 +146,4 @@ def test_all_figures_can_be_saved() -> None:
         buffer = io.BytesIO()
         figure.savefig(buffer, dpi=40)
         assert buffer.tell() > 1000
-    assert figures[4].axes[0].get_title() == "learned: 1.2% of the pixels wrong"
+    assert figures[4].axes[0].get_title() == "learned\n1.2% of the pixels wrong"
