@@ -130,7 +130,7 @@ def _segment(options: argparse.Namespace) -> None:
 def _restore(options: argparse.Namespace) -> None:
     def work(source: Path, target: Path) -> None:
         held = read_sampled(source)
-        small = torch.from_numpy(held.pixels.transpose(2, 0, 1).copy())[None].float() / 255
+        small = as_batch(held.pixels).float() / 255
         grid = torch.from_numpy(held.grid)[None]
         write_image(target, as_pixels(unwarp(small, grid, held.size)[0]))
 

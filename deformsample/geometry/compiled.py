@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
@@ -49,7 +49,12 @@ def in_bands(rows: int, amount: int, work: Callable[[int, int], object]) -> None
         for band in pairwise(edges):
             work(*band)
         return
-    for future in [_pool(threads).submit(work, *band) for band in pairwise(edges)]:
+    in_threads([partial(work, *band) for band in pairwise(edges)])
+
+
+def in_threads(jobs: Sequence[Callable[[], object]]) -> None:
+    """Do jobs side by side, in as many threads as torch uses."""
+    for future in [_pool(torch.get_num_threads()).submit(job) for job in jobs]:
         future.result()
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from deformsample.geometry.compiled import untraced
+from deformsample.geometry.compiled import in_threads, untraced
 from deformsample.geometry.coordinates import Size
 from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
 from deformsample.geometry.raster import Floats, Runs, paint_coordinates, pull_back, scan
@@ -67,14 +67,13 @@ class _CompiledInverse(torch.autograd.Function):
         pulls = torch.zeros_like(vertices)
         axes = rows.numpy(), columns.numpy()
         # One thread for each image: the sums of two would be in each other's way.
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            images = zip(vertices, triangles, exact.contiguous(), pulls, strict=True)
-            jobs = [
-                pool.submit(pull_back, v.numpy(), *axes, t.numpy(), g.numpy(), p.numpy())
+        images = zip(vertices, triangles, exact.contiguous(), pulls, strict=True)
+        in_threads(
+            [
+                partial(pull_back, v.numpy(), *axes, t.numpy(), g.numpy(), p.numpy())
                 for v, t, g, p in images
             ]
-            for job in jobs:
-                job.result()
+        )
         return pulls.to(gradient.dtype), None, None, None
 
 

@@ -75,15 +75,7 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
         ArgumentError: wrong shapes, too many classes, or a grid that leaves part of the image
             uncovered.
     """
-    _check_values(logits, grid, size)
-    classes = logits.shape[1]
-    if classes >= NOBODY:
-        raise ArgumentError(
-            f"Expected `logits` of at most {NOBODY - 1} classes, but got {classes}."
-        )
-    mesh = triangulate(grid)
-    table = logits.flatten(2).mT.contiguous()
-    winners = table.argmax(dim=-1).to(torch.uint8)
+    mesh, table, winners = _prepared(logits, grid, size)
     if logits.device.type == "cpu":
         return _labels_compiled(mesh, table, winners, *_pixel_axes(mesh, size))
     return _labels(mesh, table, winners, size)
@@ -102,13 +94,22 @@ def label_bands(logits: Tensor, grid: Tensor, size: Size, rows: int) -> Iterator
     Yields:
         (rows, W) uint8; fewer rows at the end.
     """
-    _check_values(logits, grid, size)
-    mesh = triangulate(grid)
-    table = logits.flatten(2).mT.contiguous()
-    winners = table.argmax(dim=-1).to(torch.uint8)
+    mesh, table, winners = _prepared(logits, grid, size)
     height, width = _pixel_axes(mesh, size)
     for band in height.split(rows):
         yield _labels_compiled(mesh, table, winners, band, width)[0]
+
+
+def _prepared(logits: Tensor, grid: Tensor, size: Size) -> tuple[Mesh, Tensor, Tensor]:
+    """The mesh, the samples' scores (b, h * w, k), and the class that wins at each (b, h * w)."""
+    _check_values(logits, grid, size)
+    classes = logits.shape[1]
+    if classes >= NOBODY:
+        raise ArgumentError(
+            f"Expected `logits` of at most {NOBODY - 1} classes, but got {classes}."
+        )
+    table = logits.flatten(2).mT.contiguous()
+    return triangulate(grid), table, table.argmax(dim=-1).to(torch.uint8)
 
 
 def _values_compiled(mesh: Mesh, table: Tensor, size: Size) -> Tensor:
