@@ -19,5 +19,9 @@ class DataError(DeformsampleError):
     """A file of a data set, or an image to work on, is missing or cannot be used."""
 
 
+class WriteError(DeformsampleError):
+    """A result cannot be written."""
+
+
 class CheckpointError(DeformsampleError):
     """A checkpoint cannot be read, or was not written by this package."""

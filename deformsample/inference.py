@@ -21,8 +21,9 @@ from deformsample.data.images import read_image
 from deformsample.data.labels import Colour
 from deformsample.errors import ArgumentError, CheckpointError
 from deformsample.geometry import Size, unwarp
-from deformsample.plotting import SampledPicture, picture_of
+from deformsample.plotting import SegmentedPicture, picture_of
 from deformsample.segmenters import Downsampled, SampledSegmenter
+from deformsample.writing import whole_file
 
 ImageLike: TypeAlias = "str | Path | npt.NDArray[Any] | Tensor"
 """A file, an array (h, w, 3), or a tensor (3, h, w) or (b, 3, h, w), uint8 or float in [0, 1]."""
@@ -65,15 +66,13 @@ class Model(nn.Module):
         if self.description is None:
             raise ArgumentError("Expected a model that was loaded from a checkpoint.")
         target = Path(folder).expanduser()
-        target.mkdir(parents=True, exist_ok=True)
         weights = {k: v.cpu().contiguous() for k, v in self.segmenter.state_dict().items()}
         for name, content in (
             (_WEIGHTS, save(weights)),
             (_CONFIG, json.dumps(self.description, indent=1).encode()),
         ):
-            partial = target / f".{name}.partial"
-            partial.write_bytes(content)
-            partial.replace(target / name)
+            with whole_file(target / name) as partial:
+                partial.write_bytes(content)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> Model:
@@ -118,7 +117,7 @@ class Model(nn.Module):
         """Bring values (b, c, h, w) at the samples of a grid back to a full size (H, W)."""
         return unwarp(values, grid, size)
 
-    def picture(self, image: ImageLike, title: str) -> SampledPicture:
+    def picture(self, image: ImageLike, title: str) -> SegmentedPicture:
         """All that :func:`deformsample.plotting.comparison_figure` draws of one image."""
         return picture_of(self.segmenter, self._batch(image), title)
 

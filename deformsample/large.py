@@ -16,6 +16,7 @@ from deformsample.data.large import LargeImage
 from deformsample.errors import DataError
 from deformsample.geometry import label_bands, warp_blocks
 from deformsample.segmenters import Downsampled, Downsampler, SampledSegmenter
+from deformsample.writing import whole_file
 
 _TILE = 256
 
@@ -57,21 +58,19 @@ def segment_large(
     prediction = segmenter.predict(downsample_large(segmenter, image))
     logits, grid = prediction.logits.float().cpu(), prediction.grid.cpu()
     bands = label_bands(logits, grid, image.size, _TILE)
-    partial_file = target.with_name(f".{target.stem}.partial{target.suffix}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(
-        partial_file,
-        tiles_of(bands),
-        shape=image.size,
-        dtype=np.uint8,
-        bigtiff=image.size[0] * image.size[1] > 1 << 31,
-        tile=(_TILE, _TILE),
-        compression="zlib",
-        photometric="palette",
-        colormap=_colormap(classes),
-        metadata=None,
-    )
-    partial_file.replace(target)
+    with whole_file(target) as partial:
+        tifffile.imwrite(
+            partial,
+            tiles_of(bands),
+            shape=image.size,
+            dtype=np.uint8,
+            bigtiff=image.size[0] * image.size[1] > 1 << 31,
+            tile=(_TILE, _TILE),
+            compression="zlib",
+            photometric="palette",
+            colormap=_colormap(classes),
+            metadata=None,
+        )
 
 
 def tiles_of(bands: Iterator[Tensor]) -> Iterator[Pixels]:

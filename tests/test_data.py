@@ -48,8 +48,37 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
         read_image(tmp_path / "text.png")
 
 
-@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGBA", 4), ("CMYK", 4), ("I;16", 1)])
-def test_wrong_channel_counts_are_named(tmp_path: Path, mode: str, channels: int) -> None:
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(
+    ("mode", "colour", "shown"),
+    [
+        ("L", 7, (7, 7, 7)),
+        ("LA", (7, 0), (7, 7, 7)),
+        ("RGBA", (1, 2, 3, 0), (1, 2, 3)),
+        ("I;16", 513, (2, 2, 2)),
+        ("1", 1, (255, 255, 255)),
+    ],
+)
+def test_other_modes_are_shown_as_colours(
+    suffix: str, mode: str, colour: int | tuple[int, ...], shown: tuple[int, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / f"image.{suffix}"
+    Image.new(mode, (5, 4), colour).save(file)
+    pixels = read_image(file)
+    assert pixels.shape == (4, 5, 3)
+    assert pixels.dtype == np.uint8
+    assert (pixels == shown).all()
+
+
+def test_a_palette_is_shown_by_its_colours(tmp_path: Path) -> None:
+    image = Image.new("P", (5, 4), 1)
+    image.putpalette([0, 0, 0, 9, 8, 7])
+    image.save(tmp_path / "image.png", transparency=bytes([0, 3]))
+    assert (read_image(tmp_path / "image.png") == (9, 8, 7)).all()
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("CMYK", 4), ("LAB", 3), ("F", 1), ("I", 1)])
+def test_other_colours_are_refused(tmp_path: Path, mode: str, channels: int) -> None:
     file = tmp_path / "image.tif"
     Image.new(mode, (8, 8)).save(file)
     with pytest.raises(DataError, match=rf"mode {mode} \({channels} channel"):

@@ -285,7 +285,7 @@ def test_compare_draws_with_and_without_truth(
         save(root / "labels" / f"{n}.png", ids)
     arguments = ["--config", "folder.yaml", "--root", str(root), "--output", str(target)]
     assert main(["compare", *both, *arguments]) == 0
-    assert "learned: IoU of background" in capsys.readouterr().out
+    assert "learned (1): IoU background" in capsys.readouterr().out
     assert Image.open(target).size[0] > wide
     other = torch.load(checkpoint, weights_only=True)
     for name, weight in other["state_dict"].items():
@@ -302,6 +302,23 @@ def test_compare_draws_with_and_without_truth(
     assert "Expected `--config` and at least two" in capsys.readouterr().err
     assert main(["compare", *both, *arguments, "--index", "99"]) == 1
     assert "`--index` from 0 to" in capsys.readouterr().err
+
+
+def test_compare_writes_a_page(
+    checkpoint: Path, image: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(save(tmp_path / "a <b>.png", image))
+    target = tmp_path / "pages" / "a.html"
+    given = ["compare", str(checkpoint), "uniform", "--image", file, "--output", str(target)]
+    assert main(given) == 0
+    page = target.read_text(encoding="utf-8")
+    assert "<h1>a &lt;b&gt;.png: learned or uniform</h1>" in page
+    assert page.count("<figcaption>warped image, 16 x 24 samples") == 2
+    untrained = ["compare", "detail", "uniform", "--pixels", "60", "--image", file]
+    assert main([*untrained, "--output", str(tmp_path / "b.png")]) == 0
+    assert capsys.readouterr().out.splitlines()[-2].startswith("uniform: PSNR")
+    assert main([*given[:-1], str(tmp_path / "c.svg")]) == 1
+    assert "`--output` to end in .html or .png" in capsys.readouterr().err
 
 
 def test_unknown_commands_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

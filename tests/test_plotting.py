@@ -14,7 +14,7 @@ from deformsample.errors import ArgumentError
 from deformsample.geometry import boundary_density, sampling_grid, warp
 from deformsample.plotting import (
     Place,
-    SampledPicture,
+    SegmentedPicture,
     as_pixels,
     comparison_figure,
     differing_places,
@@ -31,7 +31,7 @@ from deformsample.plotting import (
 CLASSES = {"ground": (10, 20, 30), "thing": (200, 100, 0)}
 
 
-def scene() -> tuple[Tensor, Tensor, SampledPicture]:
+def scene() -> tuple[Tensor, Tensor, SegmentedPicture]:
     truth = torch.zeros(60, 90, dtype=torch.uint8)
     truth[20:30, 40:60] = 1
     truth[:5] = 255
@@ -41,7 +41,7 @@ def scene() -> tuple[Tensor, Tensor, SampledPicture]:
     grid = sampling_grid(density, (12, 18), 2.0)
     small = warp(image[None].float() / 255, grid)[0]
     labels = truth.roll(3, dims=1).where(truth != 255, 0)
-    return image, truth, SampledPicture("learned", grid[0], density[0, 0], small, labels)
+    return image, truth, SegmentedPicture("learned", grid[0], density[0, 0], small, labels)
 
 
 def drawn(axes_function: str) -> Figure:

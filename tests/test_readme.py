@@ -91,6 +91,7 @@ def test_commands_run(
     run = in_tmp / "RUN"
     shutil.copytree(checkpoint.parents[1], run)
     photos = [str(save(in_tmp / "photos" / f"{n}.jpg", image)) for n in range(2)]
+    save(in_tmp / "street.png", image)
     paths = {
         "/data/cityscapes": str(cityscapes_tree),
         "/data/hrf": str(hrf_tree),

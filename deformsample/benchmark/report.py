@@ -18,6 +18,7 @@ from deformsample.benchmark.runner import ACCURACY, COST
 from deformsample.errors import DataError
 from deformsample.plotting import OKABE_ITO
 from deformsample.segmenters import STAGES
+from deformsample.writing import whole_file
 
 _MARKERS = "osD^vP*X<>"
 _DECADE = 10
@@ -75,7 +76,7 @@ def write_csv(rows: Sequence[Row], file: Path) -> None:
     """One line for each run; costs are those of the method's first run."""
     measured = list(dict.fromkeys(name for row in rows for name in row.accuracy))
     costs = list(dict.fromkeys(name for row in rows for name in row.cost))
-    with file.open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["method", "budget", "seed", *measured, *costs])
         for row in rows:

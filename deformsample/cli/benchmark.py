@@ -16,6 +16,7 @@ from deformsample.data import SplitDataset
 from deformsample.errors import DataError
 from deformsample.evaluation import accuracy, cost
 from deformsample.inference import load
+from deformsample.writing import whole_file
 
 
 def add_measure(commands: Any) -> argparse.ArgumentParser:
@@ -50,10 +51,8 @@ def _measure(options: argparse.Namespace) -> None:
     if options.output is None:
         print(text)
         return
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.output.with_suffix(".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(options.output)
+    with whole_file(options.output) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def add_benchmark(commands: Any) -> argparse.ArgumentParser:
@@ -101,7 +100,9 @@ def _benchmark(options: argparse.Namespace) -> None:
         )
     write_csv(rows, output / "results.csv")
     table = markdown(plan, rows)
-    (output / "results.md").write_text(table, encoding="utf-8")
-    curves(plan, rows).savefig(output / "curves.png", dpi=110)
+    with whole_file(output / "results.md") as partial:
+        partial.write_text(table, encoding="utf-8")
+    with whole_file(output / "curves.png") as partial:
+        curves(plan, rows).savefig(partial, dpi=110)
     print(table)
     print(output / "results.md")

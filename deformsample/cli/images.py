@@ -31,7 +31,7 @@ Work = Callable[[Path, Path], None]
 UNTRAINED: dict[str, type[Sampler]] = {"detail": DetailSampler, "uniform": UniformSampler}
 """What stands in the place of a checkpoint where nothing is trained."""
 
-_DEFAULT_SHARE = 64  # of an image's pixels: 1/8 per side
+_DEFAULT_SHARE = 64
 
 
 def add_image_commands(commands: Any) -> list[argparse.ArgumentParser]:
@@ -93,8 +93,7 @@ def _downsample(options: argparse.Namespace) -> None:
     def downsampler(size: Size) -> Downsampler:
         if trained is not None:
             return trained.segmenter
-        budget = options.pixels or max(4, size[0] * size[1] // _DEFAULT_SHARE)
-        return Downsampler(UNTRAINED[options.model](), budget).to(options.device)
+        return untrained(options.model, options.pixels or default_budget(size)).to(options.device)
 
     def work(source: Path, target: Path) -> None:
         if is_large(source):
@@ -111,6 +110,16 @@ def _downsample(options: argparse.Namespace) -> None:
         write_sampled(target, held)
 
     _each(options, work)
+
+
+def untrained(name: str, wanted: tuple[int, int] | int) -> Downsampler:
+    """A downsampler of :data:`UNTRAINED`, for a size or at most so many samples."""
+    return Downsampler(UNTRAINED[name](), wanted)
+
+
+def default_budget(size: Size) -> int:
+    """How many samples an image of a size gets where nobody says it: 1/8 per side."""
+    return max(4, size[0] * size[1] // _DEFAULT_SHARE)
 
 
 def _segment(options: argparse.Namespace) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from deformsample.data.images import Pixels
+from deformsample.errors import WriteError
+from deformsample.writing import whole_file
 
 
 class DecodedCache:
@@ -51,15 +53,13 @@ class DecodedCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.limit is not None and self._held() + decoded.nbytes > self.limit:
             return False
-        partial = file.with_suffix(f".{os.getpid()}.partial.npy")
         try:
-            np.save(partial, decoded)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            if error.errno != errno.ENOSPC:
-                raise
-            return False
-        partial.replace(file)
+            with whole_file(file) as partial:
+                np.save(partial, decoded)
+        except WriteError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC:
+                return False  # the cache only saves time
+            raise
         return True
 
     def _held(self) -> int:

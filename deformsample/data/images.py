@@ -11,29 +11,44 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from deformsample.errors import DataError
+from deformsample.writing import whole_file
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """In lower case; files are matched whatever their case."""
+
+_PLAIN = frozenset({"1", "L", "LA", "P", "PA", "RGBA", "RGBX"})
+_DEEP = frozenset({"I;16", "I;16B", "I;16L"})
 
 Pixels = npt.NDArray[np.uint8]
 
 
 def read_image(path: Path) -> Pixels:
-    """Read an RGB image file.
+    """Read an image file as RGB.
+
+    One channel is shown as grey, a palette by its colours; opacity is left out, and 16 bits become
+    8 by their upper half.
 
     Returns:
         (h, w, 3) uint8, turned upright where the file says how.
 
     Raises:
-        DataError: no such file, not an image, cut short, or not three colour channels of 8 bits.
+        DataError: no such file, not an image, cut short, or of other colours (CMYK, Lab, numbers
+            with a point).
     """
-    image = open_image(path)
-    if image.mode != "RGB":
+    image = ImageOps.exif_transpose(open_image(path))
+    if image.mode == "RGB":
+        return np.asarray(image)
+    if image.mode in _DEEP:
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.stack([grey] * 3, axis=-1)
+    if image.mode not in _PLAIN:
         raise DataError(
-            f"Expected an RGB image with 3 channels of 8 bits, but {path} has mode {image.mode} "
-            f"({len(image.getbands())} channel(s)): convert it to RGB first."
+            "Expected an image in RGB, grey or of a palette, with 8 or 16 bits, but "
+            f"{path} has mode {image.mode} ({len(image.getbands())} channel(s)): convert it to "
+            "RGB first."
         )
-    return np.asarray(ImageOps.exif_transpose(image))
+    # By way of RGBA: Pillow warns of a palette's opacity that is lost directly.
+    return np.asarray(image.convert("RGBA").convert("RGB"))
 
 
 def read_ids(path: Path) -> Pixels:
@@ -79,10 +94,8 @@ def write_indexed(path: Path, ids: Pixels, colours: Sequence[tuple[int, int, int
 
 def save_image(image: Image.Image, path: Path, pnginfo: PngInfo | None = None) -> None:
     """Write an image as the format of the path's suffix, whole or not at all."""
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(partial, pnginfo=pnginfo)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        image.save(partial, pnginfo=pnginfo)
 
 
 def open_image(path: Path) -> Image.Image:

@@ -3,13 +3,16 @@
 from deformsample.plotting.figures import (
     OKABE_ITO,
     SampledPicture,
+    SegmentedPicture,
     comparison_figure,
     error_figure,
     iou_figure,
     picture_of,
+    sampled_picture,
     sampling_figure,
     zoom_figure,
 )
+from deformsample.plotting.page import comparison_page
 from deformsample.plotting.panels import (
     as_pixels,
     class_legend,
@@ -27,9 +30,11 @@ __all__ = [
     "OKABE_ITO",
     "Place",
     "SampledPicture",
+    "SegmentedPicture",
     "as_pixels",
     "class_legend",
     "comparison_figure",
+    "comparison_page",
     "differing_places",
     "draw_density",
     "draw_errors",
@@ -41,6 +46,7 @@ __all__ = [
     "error_figure",
     "iou_figure",
     "picture_of",
+    "sampled_picture",
     "sampling_figure",
     "zoom_figure",
 ]

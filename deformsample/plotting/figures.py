@@ -27,7 +27,7 @@ from deformsample.plotting.panels import (
     wrong_pixels,
 )
 from deformsample.plotting.places import Place
-from deformsample.segmenters import Prediction, SampledSegmenter
+from deformsample.segmenters import Downsampler, Prediction, SampledSegmenter
 
 _PANEL = 3.4  # inches of a panel's longer side
 
@@ -37,7 +37,7 @@ OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "
 
 @dataclass(frozen=True)
 class SampledPicture:
-    """One image as one method sampled and segmented it; tensors of a single image."""
+    """One image as one method sampled it; tensors of a single image."""
 
     title: str
     grid: Tensor
@@ -49,18 +49,34 @@ class SampledPicture:
     small: Tensor
     """(3, h, w) in [0, 1]."""
 
+    def restored(self, size: Size) -> Tensor:
+        """The small image brought back to a full size (H, W), (3, H, W) in [0, 1]."""
+        return unwarp(self.small[None], self.grid[None], size)[0].clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class SegmentedPicture(SampledPicture):
+    """One image as one method sampled and segmented it."""
+
     labels: Tensor
     """(H, W) uint8, full resolution."""
 
 
 @torch.no_grad()
+def sampled_picture(downsampler: Downsampler, image: Tensor, title: str) -> SampledPicture:
+    """Sample one image (1, 3, H, W), for a figure."""
+    sampled = downsampler.downsample(image)
+    return SampledPicture(title, sampled.grid[0], sampled.density[0, 0], sampled.image[0])
+
+
+@torch.no_grad()
 def picture_of(
     segmenter: SampledSegmenter, image: Tensor, title: str, labels: Tensor | None = None
-) -> SampledPicture:
+) -> SegmentedPicture:
     """Sample and segment one image (1, 3, H, W), for a figure; oracles see the labels (1, H, W)."""
     height, width = image.shape[2:]
     prediction: Prediction = segmenter(image, labels)
-    return SampledPicture(
+    return SegmentedPicture(
         title,
         prediction.sampled.grid[0],
         prediction.sampled.density[0, 0],
@@ -76,6 +92,8 @@ def comparison_figure(
     classes: Mapping[str, Colour],
 ) -> Figure:
     """One row for each method: samples over the image, density, warped image, labels, truth.
+
+    A method that only samples shows the restored image in place of labels.
 
     Args:
         image: (3, H, W) uint8.
@@ -100,12 +118,17 @@ def comparison_figure(
         row[1].set_title("density (x mean)")
         draw_image(row[2], picture.small)
         row[2].set_title("warped image, {} x {}".format(*picture.small.shape[1:]))
-        draw_labels(row[3], picture.labels, classes)
-        row[3].set_title("prediction")
+        if isinstance(picture, SegmentedPicture):
+            draw_labels(row[3], picture.labels, classes)
+            row[3].set_title("prediction")
+        else:
+            draw_image(row[3], picture.restored((height, width)))
+            row[3].set_title("restored image")
         if truth is not None:
             draw_labels(row[4], truth, classes)
             row[4].set_title("truth")
-    class_legend(figure, classes)
+    if classes:
+        class_legend(figure, classes)
     return figure
 
 
@@ -142,7 +165,7 @@ def sampling_figure(image: Tensor, small: Tensor, grid: Tensor, density: Tensor)
 def zoom_figure(
     image: Tensor,
     truth: Tensor,
-    pictures: Sequence[SampledPicture],
+    pictures: Sequence[SegmentedPicture],
     classes: Mapping[str, Colour],
     places: Sequence[Place],
 ) -> Figure:
@@ -187,7 +210,7 @@ def zoom_figure(
     return figure
 
 
-def error_figure(image: Tensor, truth: Tensor, pictures: Sequence[SampledPicture]) -> Figure:
+def error_figure(image: Tensor, truth: Tensor, pictures: Sequence[SegmentedPicture]) -> Figure:
     """Where each method is wrong, side by side, with the share of wrong pixels.
 
     Args:

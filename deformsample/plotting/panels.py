@@ -106,10 +106,7 @@ def draw_overlay(
         classes: name and colour of every class.
         opacity: of the colours, in [0, 1].
     """
-    grey = _grey(image)
-    mixed = (1 - opacity) * grey + opacity * _coloured(labels, classes)
-    known = (labels.cpu().numpy() != IGNORE_INDEX)[..., None]
-    axes.imshow(np.where(known, mixed, grey).astype(np.uint8), interpolation="nearest")
+    axes.imshow(overlay_pixels(image, labels, classes, opacity), interpolation="nearest")
     _frame(axes)
 
 
@@ -131,6 +128,16 @@ def draw_errors(axes: Axes, image: Tensor, labels: Tensor, truth: Tensor) -> Non
 def wrong_pixels(labels: Tensor, truth: Tensor) -> Tensor:
     """Where labels (H, W) differ from the truth, bool; never where the truth is not known."""
     return (labels != truth) & (truth != IGNORE_INDEX)
+
+
+def overlay_pixels(
+    image: Tensor, labels: Tensor, classes: Mapping[str, Colour], opacity: float = 0.5
+) -> npt.NDArray[np.uint8]:
+    """What :func:`draw_overlay` draws, an array (H, W, 3) of bytes."""
+    grey = _grey(image)
+    mixed = (1 - opacity) * grey + opacity * _coloured(labels, classes)
+    known = (labels.cpu().numpy() != IGNORE_INDEX)[..., None]
+    return np.where(known, mixed, grey).astype(np.uint8)
 
 
 def class_legend(figure: Figure, classes: Mapping[str, Colour]) -> None:

@@ -1,0 +1,82 @@
+"""How much of an image downsampling leaves, at equal samples: content-aware against uniform.
+
+    python benchmarks/restore.py --config hrf.yaml --root PATH
+    python benchmarks/restore.py --config quickstart.yaml
+
+PSNR (dB) and SSIM of the restored images' brightness, means over images of a split: of all pixels,
+and of those that are within some pixels of where two classes meet.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from statistics import mean
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from deformsample.cli.data import build_data, read_config
+from deformsample.cli.images import UNTRAINED
+from deformsample.data import SplitDataset
+from deformsample.inference import load
+from deformsample.plotting import SampledPicture, sampled_picture
+from deformsample.restoration import restoration_quality
+from deformsample.segmenters import Downsampler
+
+
+def near_boundaries(labels: Tensor, distance: int) -> Tensor:
+    """(h, w) bool: the pixels within a distance of where two classes meet."""
+    ids = labels.numpy()
+    around = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
+    return torch.from_numpy(cv2.dilate(ids, around) != cv2.erode(ids, around))
+
+
+def pictures(image: Tensor, options: argparse.Namespace) -> Iterator[SampledPicture]:
+    """The image as each method samples it; checkpoints keep their own number of samples."""
+    budget = image.shape[1] * image.shape[2] // options.side**2
+    for bias in options.level_bias:
+        for name, sampler in UNTRAINED.items():
+            downsampler = Downsampler(sampler(), budget, level_bias=bias)
+            yield sampled_picture(downsampler, image[None], f"{name}, level bias {bias:g}")
+    for file in options.checkpoint:
+        yield sampled_picture(load(file).segmenter, image[None], file)
+
+
+def main() -> None:
+    """Print a Markdown table, a line for each method."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--root")
+    parser.add_argument("--split", default="val", choices=("train", "val", "test"))
+    parser.add_argument("--images", type=int, default=6)
+    parser.add_argument("--side", type=int, default=8, help="one of so many pixels, per side")
+    parser.add_argument("--distance", type=int, default=8, help="to a boundary, in pixels")
+    parser.add_argument("--level-bias", type=float, nargs="+", default=[0.0, 1.0])
+    parser.add_argument("--checkpoint", nargs="*", default=[])
+    options = parser.parse_args()
+    data = build_data(read_config(options.config).get("data", {}), options.root)
+    part = SplitDataset(data.dataset, data.dataset.samples(options.split)[: options.images])
+    found: dict[str, list[list[float]]] = {}
+    for item in (part[number] for number in range(len(part))):
+        image, near = item["image"], near_boundaries(item["labels"], options.distance)
+        for picture in pictures(image, options):
+            restored = picture.restored((image.shape[1], image.shape[2]))
+            values = [
+                value
+                for where in (None, near)
+                for value in restoration_quality(image / 255, restored, where).values()
+            ]
+            found.setdefault(picture.title, []).append(values)
+    print(
+        "| method | PSNR | SSIM | PSNR at boundaries | SSIM at boundaries |\n|---|---|---|---|---|"
+    )
+    for title, rows in found.items():
+        psnr, ssim, psnr_near, ssim_near = (mean(column) for column in zip(*rows, strict=True))
+        print(f"| {title} | {psnr:.2f} | {ssim:.4f} | {psnr_near:.2f} | {ssim_near:.4f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""``deformsample compare``: how methods treat one image, as a page or a picture."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from deformsample.cli.data import build_data, read_config
+from deformsample.cli.images import UNTRAINED, default_budget, untrained
+from deformsample.data import SplitDataset
+from deformsample.data.labels import Colour
+from deformsample.errors import ArgumentError
+from deformsample.evaluation import confusion
+from deformsample.inference import Model, as_batch, load
+from deformsample.metrics import class_iou
+from deformsample.plotting import (
+    SampledPicture,
+    SegmentedPicture,
+    comparison_figure,
+    comparison_page,
+    differing_places,
+    sampled_picture,
+    zoom_figure,
+)
+from deformsample.restoration import restoration_quality
+from deformsample.writing import whole_file
+
+Scores = dict[str, dict[str, float]]
+"""By method, then by what is measured."""
+
+
+def add_compare(commands: Any) -> argparse.ArgumentParser:
+    """Options of ``deformsample compare``."""
+    compare: argparse.ArgumentParser = commands.add_parser(
+        "compare",
+        help="show how methods sample, restore and segment an image: a page with a slider",
+        description="Show how methods sample, restore and segment one image: as a page with a "
+        "slider that any browser opens (--output x.html), or as a picture (--output x.png).",
+    )
+    compare.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="checkpoint; or `detail` or `uniform`, which need no training",
+    )
+    source = compare.add_mutually_exclusive_group(required=True)
+    source.add_argument("--image", metavar="FILE", help="an image without truth")
+    source.add_argument("--config", help="config with a data set, to take image and truth from")
+    compare.add_argument("--root", help="with --config: folder of the data")
+    compare.add_argument("--split", default="val", choices=("train", "val", "test"))
+    compare.add_argument("--index", type=int, default=0, help="number of the image in its split")
+    compare.add_argument("--output", required=True, metavar="FILE", type=Path, help="html or png")
+    compare.add_argument(
+        "--pixels",
+        type=int,
+        metavar="N",
+        help="so many samples at most for `detail` and `uniform` (default: as many as the first "
+        "checkpoint takes, or 1 of 64 pixels)",
+    )
+    compare.add_argument(
+        "--places",
+        type=Path,
+        metavar="PNG",
+        help="with --config: also draw, at full resolution, where the first two differ most",
+    )
+    compare.set_defaults(run=_compare)
+    return compare
+
+
+def _compare(options: argparse.Namespace) -> None:
+    if options.output.suffix not in (".html", ".png"):
+        raise ArgumentError(f"Expected `--output` to end in .html or .png, not {options.output}.")
+    models = {name: load(name, options.device) for name in options.models if name not in UNTRAINED}
+    classes = _common_classes(list(models.values()))
+    image, truth = _image_and_truth(options)
+    pictures = _titled(_pictures(options, models, image), options.models)
+    if options.places is not None:
+        _draw_places(image, truth, pictures, classes, options.places)
+    scores = _scores(image, truth, pictures, list(classes))
+    _print_scores(scores)
+    if options.output.suffix == ".html":
+        source = options.image or f"{options.config}, {options.split} {options.index}"
+        title = f"{Path(source).name}: {' or '.join(p.title for p in pictures)}"
+        page = comparison_page(image, truth, pictures, classes, scores, title)
+        with whole_file(options.output) as partial:
+            partial.write_text(page, encoding="utf-8")
+        print(options.output)
+    else:
+        titled = [_with_mean(picture, scores[picture.title]) for picture in pictures]
+        _write(comparison_figure(image, truth, titled, classes), options.output)
+
+
+def _common_classes(models: Sequence[Model]) -> Mapping[str, Colour]:
+    classes = models[0].classes if models else {}
+    if any(list(model.classes) != list(classes) for model in models):
+        raise ArgumentError("Expected checkpoints with the same classes, but they differ.")
+    return classes
+
+
+def _pictures(
+    options: argparse.Namespace, models: Mapping[str, Model], image: Tensor
+) -> list[SampledPicture]:
+    """In the order of the arguments; checkpoints first say how many samples there are."""
+    size = (image.shape[1], image.shape[2])
+    segmented = {
+        k: model.picture(image, model.segmenter.sampler.title) for k, model in models.items()
+    }
+    wanted: tuple[int, int] | int = options.pixels or default_budget(size)
+    if segmented and options.pixels is None:
+        small = next(iter(segmented.values())).small
+        wanted = (small.shape[1], small.shape[2])
+    batch = image[None].to(options.device)
+    pictures: list[SampledPicture] = []
+    for name in options.models:
+        if name in UNTRAINED:
+            downsampler = untrained(name, wanted).to(options.device)
+            pictures.append(sampled_picture(downsampler, batch, downsampler.sampler.title))
+        else:
+            pictures.append(segmented[name])
+    return pictures
+
+
+def _titled(pictures: Sequence[SampledPicture], names: Sequence[str]) -> list[SampledPicture]:
+    """Titles that tell the pictures apart: with the file, or a number, where the method is one."""
+    titles = [picture.title for picture in pictures]
+    for candidates in (
+        titles,
+        [f"{title} ({name})" for title, name in zip(titles, names, strict=True)],
+        [f"{title} ({number})" for number, title in enumerate(titles, start=1)],
+    ):
+        if len(set(candidates)) == len(candidates):
+            break
+    return [replace(p, title=title) for p, title in zip(pictures, candidates, strict=True)]
+
+
+def _scores(
+    image: Tensor, truth: Tensor | None, pictures: Sequence[SampledPicture], names: Sequence[str]
+) -> Scores:
+    scores: Scores = {}
+    original = image.float() / 255
+    for picture in pictures:
+        row: dict[str, float] = {}
+        if truth is not None and isinstance(picture, SegmentedPicture):
+            ious = class_iou(confusion(picture.labels.cpu(), truth, len(names)))
+            there = {k: v for k, v in zip(names, ious.tolist(), strict=True) if v == v}  # not NaN
+            row = {f"IoU {name}": value for name, value in there.items()}
+            row["mean IoU"] = float(ious.nanmean())
+        restored = picture.restored((image.shape[1], image.shape[2])).cpu()
+        quality = restoration_quality(original, restored)
+        row |= {name.upper(): value for name, value in quality.items()}
+        scores[picture.title] = row
+    return scores
+
+
+def _print_scores(scores: Scores) -> None:
+    for title, row in scores.items():
+        print(f"{title}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()))
+
+
+def _with_mean(picture: SampledPicture, row: Mapping[str, float]) -> SampledPicture:
+    if "mean IoU" not in row:
+        return picture
+    return replace(picture, title=f"{picture.title}, mean IoU {row['mean IoU']:.3f}")
+
+
+def _draw_places(
+    image: Tensor,
+    truth: Tensor | None,
+    pictures: Sequence[SampledPicture],
+    classes: Mapping[str, Colour],
+    target: Path,
+) -> None:
+    shown = [replace(p, labels=p.labels.cpu()) for p in pictures if isinstance(p, SegmentedPicture)]
+    if truth is None or len(shown) < 2:
+        raise ArgumentError(
+            "Expected `--config` and at least two checkpoints with `--places`: it draws where "
+            "two differ most from the truth."
+        )
+    side = max(1, min(truth.shape) // 8)
+    places = differing_places(shown[0].labels, shown[1].labels, truth, side, count=3)
+    if places:
+        _write(zoom_figure(image, truth, shown, classes, places), target)
+    else:
+        print(f"The first two agree on every pixel: nothing to draw in {target}")
+
+
+def _write(figure: Figure, target: Path) -> None:
+    with whole_file(target) as partial:
+        figure.savefig(partial, dpi=110)
+    print(target)
+
+
+def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
+    if options.image is not None:
+        return as_batch(options.image)[0], None
+    data = build_data(read_config(options.config).get("data", {}), options.root)
+    samples = data.dataset.samples(options.split)
+    if not 0 <= options.index < len(samples):
+        raise ArgumentError(
+            f"Expected `--index` from 0 to {len(samples) - 1} for the split {options.split!r}, but "
+            f"got {options.index}."
+        )
+    item = SplitDataset(data.dataset, samples)[options.index]
+    return item["image"], item["labels"]
