@@ -26,7 +26,9 @@ from deformsample.segmenters import Downsampled, SampledSegmenter
 from deformsample.writing import whole_file
 
 ImageLike: TypeAlias = "str | Path | npt.NDArray[Any] | Tensor"
-"""A file, an array (h, w, 3), or a tensor (3, h, w) or (b, 3, h, w), uint8 or float in [0, 1]."""
+"""A file, an array (h, w, 3) or (b, h, w, 3), or a tensor (3, h, w) or (b, 3, h, w).
+
+uint8, or float in [0, 1]."""
 
 
 _CONFIG = "config.json"
@@ -36,8 +38,9 @@ _WEIGHTS = "model.safetensors"
 class Model(nn.Module):
     """A trained segmenter with the names of its classes.
 
-    Every method takes a file, a NumPy array (h, w, 3) or a tensor (3, h, w) or (b, 3, h, w), uint8
-    or float in [0, 1], and works on the device that the model is on (``model.to("cuda")``).
+    Every method takes a file, a NumPy array (h, w, 3) or (b, h, w, 3), or a tensor (3, h, w) or
+    (b, 3, h, w), uint8 or float in [0, 1], and works on the device that the model is on
+    (``model.to("cuda")``).
 
     Args:
         segmenter: the trained segmenter.
@@ -103,17 +106,16 @@ class Model(nn.Module):
         """The class of every pixel, uint8.
 
         Returns:
-            For a tensor (b, 3, h, w) a tensor (b, h, w); for a tensor (3, h, w) a tensor (h, w);
-            for a file or an array a NumPy array (h, w).
+            (h, w), or (b, h, w) for a batch: a tensor for a tensor, otherwise a NumPy array.
         """
         with torch.inference_mode():
             labels = self.segmenter.segment(self._batch(image))
-        if isinstance(image, Tensor):
-            return labels if image.ndim == 4 else labels[0]
-        return labels[0].cpu().numpy()
+        is_batch = isinstance(image, (Tensor, np.ndarray)) and image.ndim == 4
+        own = labels if is_batch else labels[0]
+        return own if isinstance(image, Tensor) else own.cpu().numpy()
 
     @torch.inference_mode()
-    def upsample(self, values: Tensor, grid: Tensor, size: Size) -> Tensor:
+    def restore(self, values: Tensor, grid: Tensor, size: Size) -> Tensor:
         """Bring values (b, c, h, w) at the samples of a grid back to a full size (H, W)."""
         return unwarp(values, grid, size)
 
@@ -211,6 +213,9 @@ def as_batch(image: ImageLike) -> Tensor:
             )
         return batch
     pixels = image if isinstance(image, np.ndarray) else read_image(Path(image).expanduser())
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ArgumentError(f"Expected an array of shape (h, w, 3), but got {tuple(pixels.shape)}.")
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+    if pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
+        raise ArgumentError(
+            f"Expected an array of shape (h, w, 3) or (b, h, w, 3), but got {tuple(pixels.shape)}."
+        )
+    batch = pixels if pixels.ndim == 4 else pixels[None]
+    return torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))

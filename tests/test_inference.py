@@ -50,22 +50,25 @@ def test_file_array_and_tensor_give_the_same_labels(
     both = model.segment(torch.stack((tensor, tensor.flip(-1))))
     assert both.shape == (2, 70, 110)
     assert np.array_equal(both[0].numpy(), from_file)
+    arrays = model.segment(np.stack((image, image[:, ::-1])))
+    assert isinstance(arrays, np.ndarray)
+    assert np.array_equal(arrays, both.numpy())
 
 
-def test_downsample_and_upsample_fit_each_other(checkpoint: Path, image: Pixels) -> None:
+def test_downsample_and_restore_fit_each_other(checkpoint: Path, image: Pixels) -> None:
     model = deformsample.load(checkpoint)
     small, grid, density = model.downsample(image)
     assert small.shape == (1, 3, 16, 24)
     assert grid.shape == (1, 16, 24, 2)
     assert float(density.sum()) == pytest.approx(1, abs=1e-5)
-    back = model.upsample(small, grid, (70, 110))
+    back = model.restore(small, grid, (70, 110))
     original = torch.from_numpy(image.transpose(2, 0, 1) / 255)[None]
     assert float((back - original).abs().mean()) < 0.1
 
 
 def test_wrong_images_are_named(checkpoint: Path, tmp_path: Path) -> None:
     model = deformsample.load(checkpoint)
-    with pytest.raises(ArgumentError, match=r"\(h, w, 3\), but got \(8, 8, 4\)"):
+    with pytest.raises(ArgumentError, match=r"\(b, h, w, 3\), but got \(8, 8, 4\)"):
         model.segment(np.zeros((8, 8, 4), dtype=np.uint8))
     with pytest.raises(ArgumentError, match=r"\(8, 8, 3\): are the channels last"):
         model.segment(torch.zeros(8, 8, 3))

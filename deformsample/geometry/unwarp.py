@@ -15,6 +15,7 @@ from torch import Tensor
 from deformsample.errors import ArgumentError
 from deformsample.geometry.compiled import is_constant, untraced
 from deformsample.geometry.coordinates import Size, axis, check_grid, check_size
+from deformsample.geometry.inverse import inverse_coordinates
 from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
 from deformsample.geometry.raster import Floats, Runs, paint_labels, paint_values, scan
 
@@ -35,13 +36,17 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
         size: (H, W) of the image.
 
     Returns:
-        (b, c, H, W), differentiable in ``values``. Worked out in blocks of rows: the memory above
-        the result does not grow with the image.
+        (b, c, H, W), differentiable in ``values``, and in a ``grid`` that requires a gradient.
+        Without one, worked out in blocks of rows: the memory above the result does not grow with
+        the image.
 
     Raises:
         ArgumentError: wrong shapes, or a grid that leaves part of the image uncovered.
     """
     _check_values(values, grid, size)
+    if grid.requires_grad and torch.is_grad_enabled():
+        height, width = (axis(n, grid) for n in size)
+        return interpolate_mesh(values, inverse_coordinates(grid, height, width))
     mesh = triangulate(grid)
     table = values.flatten(2).mT.contiguous()
     if is_constant(values) and values.dtype == torch.float32:

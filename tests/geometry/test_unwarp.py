@@ -86,6 +86,20 @@ def test_gradient_to_the_values() -> None:
     assert torch.autograd.gradcheck(lambda v: unwarp(v, grid, (7, 9)), (values,))
 
 
+def test_gradient_to_the_grid() -> None:
+    base = random_grid(2, 4, 5, torch.float64)
+    inner = torch.zeros_like(base)
+    inner[:, 1:-1, 1:-1] = 1
+    values = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    change = torch.zeros_like(base, requires_grad=True)
+
+    def full(values: Tensor, change: Tensor) -> Tensor:
+        return unwarp(values, base + change * inner, (8, 6))
+
+    assert torch.autograd.gradcheck(full, (values, change), eps=1e-7, atol=1e-5)
+    torch.testing.assert_close(full(values, change), full(values, change.detach()))
+
+
 def test_wrong_values_are_named() -> None:
     grid = identity_grid((4, 5), torch.zeros(1))
     with pytest.raises(ArgumentError, match=r"`values` of shape \(1, c, 4, 5\)"):
