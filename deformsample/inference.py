@@ -217,5 +217,5 @@ def as_batch(image: ImageLike) -> Tensor:
         raise ArgumentError(
             f"Expected an array of shape (h, w, 3) or (b, h, w, 3), but got {tuple(pixels.shape)}."
         )
-    batch = pixels if pixels.ndim == 4 else pixels[None]
-    return torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
+    pixels = pixels if pixels.ndim == 4 else pixels[None]
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
