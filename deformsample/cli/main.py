@@ -11,6 +11,7 @@ import torch
 
 from deformsample import __version__
 from deformsample.cli.benchmark import add_benchmark, add_measure
+from deformsample.cli.check import add_check
 from deformsample.cli.compare import add_compare
 from deformsample.cli.errors import reported
 from deformsample.cli.images import add_image_commands
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         *images,
         compare,
         add_info(commands),
+        add_check(commands),
         add_measure(commands),
         add_benchmark(commands),
     ):

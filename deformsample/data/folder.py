@@ -20,6 +20,7 @@ from deformsample.data.labels import (
     check_ids,
     colours_from_ids,
     ids_from_colours,
+    listed,
     palette,
 )
 from deformsample.data.splits import seeded_split, split_from_file
@@ -76,18 +77,13 @@ class Folder(SegmentationDataset):
         """See :class:`SegmentationDataset`."""
         images = by_stem(image_files(check_folder(self.root / "images", "images")))
         labels = by_stem(image_files(check_folder(self.root / "labels", "label files")))
-        for stem, file in images.items():
-            if stem not in labels:
-                raise DataError(
-                    f"Expected a label file named {stem} in {self.root / 'labels'} for {file}, but "
-                    "there is none."
-                )
-        for stem, file in labels.items():
-            if stem not in images:
-                raise DataError(
-                    f"Expected an image named {stem} in {self.root / 'images'} for {file}, but "
-                    "there is none."
-                )
+        alone = [*images.keys() - labels.keys(), *labels.keys() - images.keys()]
+        if alone:
+            raise DataError(
+                f"Expected an image and a label file of each name in {self.root / 'images'} and "
+                f"{self.root / 'labels'}, but only one of the two is there for: "
+                f"{listed(sorted(alone))}."
+            )
         division = self._division(list(images))
         return [
             Sample(stem, file, labels[stem])

@@ -26,7 +26,7 @@ def check_ids(ids: Pixels, num_classes: int, source: object) -> Pixels:
     if wrong:
         raise DataError(
             f"Expected label ids from 0 to {num_classes - 1}, or {IGNORE_INDEX} to ignore, but "
-            f"{source} holds {_listed(wrong)}: add the classes, or mend the labels."
+            f"{source} holds {listed(wrong)}: add the classes, or mend the labels."
         )
     return ids
 
@@ -69,7 +69,7 @@ def ids_from_colours(
     if ignore is not None and not known.all():
         wrong = [_colour(code) for code in np.unique(codes[~known])]
         raise DataError(
-            f"Expected the colours of the classes, but {source} holds {_listed(wrong)}: add them "
+            f"Expected the colours of the classes, but {source} holds {listed(wrong)}: add them "
             "to the classes or to the ignored colours."
         )
     return ids
@@ -96,6 +96,7 @@ def _colour(code: int) -> Colour:
     return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255
 
 
-def _listed(items: Sequence[object]) -> str:
+def listed(items: Sequence[object]) -> str:
+    """The first five, and how many there are beside."""
     shown = ", ".join(str(item) for item in items[:5])
     return f"{shown} and {len(items) - 5} more" if len(items) > 5 else shown

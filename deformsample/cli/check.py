@@ -1,0 +1,81 @@
+"""``deformsample check``: all that is wrong with a data set, before training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, get_args
+
+from tqdm import tqdm
+
+from deformsample.cli.data import build_data, read_config
+from deformsample.data.checking import (
+    Checked,
+    Finding,
+    check_samples,
+    class_shares,
+    equal_images,
+)
+from deformsample.data.dataset import Split
+from deformsample.errors import ArgumentError, DataError
+
+
+def add_check(commands: Any) -> argparse.ArgumentParser:
+    """Options of ``deformsample check``."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "check",
+        help="read a whole data set, and list all that is wrong with it",
+        description="Read every image and label file of a data set as training would, and list all "
+        "that is wrong at once. The exit code is 1 where training would stop.",
+    )
+    command.add_argument("--config", required=True, help="config with a data set")
+    command.add_argument("--root", help="folder of the data")
+    command.add_argument("--jobs", type=int, default=2, help="images at a time (%(default)s)")
+    command.set_defaults(run=_check)
+    return command
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.jobs < 1:
+        raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
+    data = build_data(read_config(options.config).get("data", {}), options.root)
+    names = list(data.classes)
+    checked: dict[str, list[Checked]] = {}
+    for split in get_args(Split):
+        samples = data.dataset.samples(split)
+        progress = partial(tqdm, total=len(samples), desc=split, disable=None)
+        checked[split] = check_samples(data.dataset, samples, options.jobs, progress)
+        print(_summary(split, checked[split], names))
+    findings = [f for samples in checked.values() for one in samples for f in one.findings]
+    findings += [*equal_images(checked), *_empty(checked, names)]
+    for finding in sorted(findings, key=lambda finding: not finding.fatal):
+        print(("error: " if finding.fatal else "note: ") + finding.text)
+    errors = sum(finding.fatal for finding in findings)
+    if errors:
+        raise DataError(f"{errors} faults of the data would stop training: see above.")
+    print(f"nothing would stop training; {len(findings)} notes")
+
+
+def _summary(split: str, checked: Sequence[Checked], names: Sequence[str]) -> str:
+    sizes = sorted(
+        {one.size for one in checked if one.counts is not None}, key=lambda s: s[0] * s[1]
+    )
+    if not sizes:
+        return f"{split}: {len(checked)} images"
+    ends = " to ".join(f"{h} x {w}" for h, w in dict.fromkeys((sizes[0], sizes[-1])))
+    shares = class_shares(checked, names)
+    listed = ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
+    return f"{split}: {len(checked)} images of {ends} pixels; {listed}"
+
+
+def _empty(checked: dict[str, list[Checked]], names: Sequence[str]) -> list[Finding]:
+    found = []
+    for split, samples in checked.items():
+        if not samples:
+            found.append(Finding(f"{split} has no images.", fatal=split != "test"))
+            continue
+        missing = [name for name, share in class_shares(samples, names).items() if share == 0]
+        if missing:
+            found.append(Finding(f"{split} has no pixel of: {', '.join(missing)}.", fatal=False))
+    return found
