@@ -7,36 +7,20 @@ A grid is a tensor (b, h, w, 2) of normalised points.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import torch
 from torch import Tensor
 
 from deformsample.errors import ArgumentError
-
-Size: TypeAlias = tuple[int, int]
-"""Height and width, in pixels, samples or cells."""
-
-
-def check_size(size: Size, name: str) -> None:
-    """Raise ``ArgumentError`` unless ``size`` is (h, w) with at least two samples per side."""
-    if len(size) != 2 or min(size) < 2:
-        raise ArgumentError(
-            f"Expected `{name}` to be (height, width) with at least 2 per side, but got "
-            f"{tuple(size)}: one sample has no neighbour to interpolate with."
-        )
+from deformsample.numpy.checks import Size as Size
+from deformsample.numpy.checks import check_grid_shape
+from deformsample.numpy.checks import check_size as check_size
 
 
 def check_grid(grid: Tensor) -> None:
     """Raise ``ArgumentError`` unless ``grid`` has the shape (b, h, w, 2) and a float dtype."""
-    if grid.ndim != 4 or grid.shape[-1] != 2:
-        hint = ": are the channels first?" if grid.ndim == 4 and grid.shape[1] == 2 else "."
-        raise ArgumentError(
-            f"Expected `grid` of shape (b, h, w, 2), but got {tuple(grid.shape)}{hint}"
-        )
+    check_grid_shape(grid.shape)
     if not grid.is_floating_point():
         raise ArgumentError(f"Expected `grid` of a float dtype, but got {grid.dtype}.")
-    check_size((grid.shape[1], grid.shape[2]), "grid size")
 
 
 def axis(count: int, like: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ from deformsample.errors import ArgumentError
 from deformsample.geometry.compiled import in_bands, is_constant, untraced
 from deformsample.geometry.coordinates import Size, identity_grid
 from deformsample.geometry.kernel import reflected_gaussian
-from deformsample.geometry.pixels import mark_boundaries
 from deformsample.geometry.warp import image_pyramid, warp_pyramid
+from deformsample.numpy.pixels import mark_boundaries
 
 
 def softmax_density(scores: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from deformsample.geometry.compiled import in_threads, untraced
 from deformsample.geometry.coordinates import Size
 from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
-from deformsample.geometry.raster import Floats, Runs, paint_coordinates, pull_back, scan
+from deformsample.numpy.raster import Floats, Runs, paint_coordinates, pull_back, scan
 
 
 @untraced
@@ -55,7 +55,7 @@ class _CompiledInverse(torch.autograd.Function):
         def paint(image: int, own: Floats, runs: Runs) -> None:
             paint_coordinates(runs, own, y, x, found[image], written[image])
 
-        scan(vertices, rows, columns, paint)
+        scan(vertices.numpy(), y, x, paint, torch.get_num_threads())
         ctx.save_for_backward(vertices, rows, columns, triangles)
         return coordinates.to(grid.dtype)
 

@@ -24,9 +24,8 @@ from torch import Tensor
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import Size, check_grid
-from deformsample.geometry.raster import Floats, Runs, paint_places, scan
-
-_BORDER_TOLERANCE = 1e-5  # normalised; a hundredth of a pixel in an image of 2,000
+from deformsample.numpy.checks import BORDER_TOLERANCE, check_border
+from deformsample.numpy.raster import Floats, Runs, paint_places, scan
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def scan_axis(mesh: Mesh, values: Tensor, name: str) -> Tensor:
         )
     values = values.to(mesh.vertices.dtype)
     low, high = float(values[0]), float(values[-1])
-    inside = low >= -1 - _BORDER_TOLERANCE and high <= 1 + _BORDER_TOLERANCE
+    inside = low >= -1 - BORDER_TOLERANCE and high <= 1 + BORDER_TOLERANCE
     if not inside or bool((values[1:] < values[:-1]).any()):
         raise ArgumentError(
             f"Expected `{name}` to ascend within [-1, 1], but they run from {low} to {high}"
@@ -144,12 +143,7 @@ def _on_border(grid: Tensor) -> Tensor:
     for side, value in ((0, -1.0), (-1, 1.0)):
         snapped[:, :, side, 0] = value
         snapped[:, side, :, 1] = value
-    moved = (snapped - grid).abs().max()
-    if not bool(moved <= _BORDER_TOLERANCE):
-        raise ArgumentError(
-            "Expected a `grid` whose border samples lie on the image border (-1 or 1), but some "
-            f"are {float(moved):.3g} away: pixels outside its mesh would have no value."
-        )
+    check_border(float((snapped - grid).abs().max()))
     return snapped
 
 
@@ -173,7 +167,7 @@ def _locate_compiled(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
     def paint(image: int, vertices: Floats, runs: Runs) -> None:
         paint_places(runs, vertices, y, x, triangles[image], weights[image])
 
-    scan(mesh.vertices, rows, columns, paint)
+    scan(mesh.vertices.numpy(), y, x, paint, torch.get_num_threads())
     return located
 
 

@@ -12,15 +12,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from deformsample.errors import ArgumentError
 from deformsample.geometry.compiled import is_constant, untraced
 from deformsample.geometry.coordinates import Size, axis, check_grid, check_size
 from deformsample.geometry.inverse import inverse_coordinates
-from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
-from deformsample.geometry.raster import Floats, Runs, paint_labels, paint_values, scan
-
-NOBODY = 255
-"""No class has this number, so that a triangle whose corners disagree can be told."""
+from deformsample.geometry.mesh import Located, Mesh, locate, triangulate
+from deformsample.numpy.checks import NOBODY, check_class_count, check_values_shape
+from deformsample.numpy.raster import Floats
+from deformsample.numpy.unwarp import labels_at, pixel_axes, values_at
 
 _BLOCK_NUMBERS = 1 << 22
 """Interpolated numbers in work at once; with their corners' values some 60 MB."""
@@ -82,7 +80,7 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
     """
     mesh, table, winners = _prepared(logits, grid, size)
     if logits.device.type == "cpu":
-        return _labels_compiled(mesh, table, winners, *_pixel_axes(mesh, size))
+        return _labels_compiled(mesh, table, winners, *pixel_axes(size))
     return _labels(mesh, table, winners, size)
 
 
@@ -100,53 +98,32 @@ def label_bands(logits: Tensor, grid: Tensor, size: Size, rows: int) -> Iterator
         (rows, W) uint8; fewer rows at the end.
     """
     mesh, table, winners = _prepared(logits, grid, size)
-    height, width = _pixel_axes(mesh, size)
-    for band in height.split(rows):
+    height, width = pixel_axes(size)
+    for first in range(0, len(height), rows):
+        band = height[first : first + rows]
         yield _labels_compiled(mesh, table, winners, band, width)[0]
 
 
 def _prepared(logits: Tensor, grid: Tensor, size: Size) -> tuple[Mesh, Tensor, Tensor]:
     """The mesh, the samples' scores (b, h * w, k), and the class that wins at each (b, h * w)."""
     _check_values(logits, grid, size)
-    classes = logits.shape[1]
-    if classes >= NOBODY:
-        raise ArgumentError(
-            f"Expected `logits` of at most {NOBODY - 1} classes, but got {classes}."
-        )
+    check_class_count(logits.shape[1])
     table = logits.flatten(2).mT.contiguous()
     return triangulate(grid), table, table.argmax(dim=-1).to(torch.uint8)
 
 
 def _values_compiled(mesh: Mesh, table: Tensor, size: Size) -> Tensor:
-    values = torch.empty(len(table), table.shape[2], *size)
-    rows, columns = _pixel_axes(mesh, size)
-    y, x, samples, written = (t.numpy() for t in (rows, columns, table, values))
-
-    def paint(image: int, vertices: Floats, runs: Runs) -> None:
-        paint_values(runs, vertices, samples[image], y, x, written[image])
-
-    scan(mesh.vertices, rows, columns, paint)
-    return values
+    threads = torch.get_num_threads()
+    values = values_at(mesh.vertices.numpy(), table.numpy(), *pixel_axes(size), threads)
+    return torch.from_numpy(values)
 
 
 def _labels_compiled(
-    mesh: Mesh, table: Tensor, winners: Tensor, rows: Tensor, columns: Tensor
+    mesh: Mesh, table: Tensor, winners: Tensor, rows: Floats, columns: Floats
 ) -> Tensor:
-    labels = torch.empty(len(table), len(rows), len(columns), dtype=torch.uint8)
-    y, x, scores, best, written = (
-        t.numpy() for t in (rows, columns, table.float(), winners, labels)
-    )
-
-    def paint(image: int, vertices: Floats, runs: Runs) -> None:
-        paint_labels(runs, vertices, scores[image], best[image], y, x, written[image])
-
-    scan(mesh.vertices, rows, columns, paint)
-    return labels
-
-
-def _pixel_axes(mesh: Mesh, size: Size) -> tuple[Tensor, Tensor]:
-    height, width = (axis(n, mesh.vertices) for n in size)
-    return scan_axis(mesh, height, "rows"), scan_axis(mesh, width, "columns")
+    scores, best = table.float().numpy(), winners.numpy()
+    threads = torch.get_num_threads()
+    return torch.from_numpy(labels_at(mesh.vertices.numpy(), scores, best, rows, columns, threads))
 
 
 def _labels(mesh: Mesh, table: Tensor, winners: Tensor, size: Size) -> Tensor:
@@ -204,17 +181,12 @@ def interpolate_mesh(values: Tensor, coordinates: Tensor) -> Tensor:
 def _check_values(values: Tensor, grid: Tensor, size: Size) -> None:
     check_grid(grid)
     check_size(size, "size")
-    b, h, w, _ = grid.shape
-    if values.ndim != 4 or (values.shape[0], *values.shape[2:]) != (b, h, w):
-        raise ArgumentError(
-            f"Expected `values` of shape ({b}, c, {h}, {w}), one for each sample of the grid, but "
-            f"got {tuple(values.shape)}."
-        )
+    check_values_shape(values.shape, grid.shape)
 
 
 def _blocks(mesh: Mesh, size: Size, channels: int) -> Iterator[Located]:
     """The places of all pixels, some rows at a time."""
-    rows, columns = (axis(n, mesh.vertices) for n in size)
+    rows, columns = (torch.from_numpy(a).to(mesh.vertices) for a in pixel_axes(size))
     numbers_per_row = len(mesh.vertices) * size[1] * (channels + 16)  # 16 for the coordinates
     for block in rows.split(max(1, _BLOCK_NUMBERS // numbers_per_row)):
         yield locate(mesh, block, columns)

@@ -15,7 +15,7 @@ from deformsample.errors import ArgumentError
 from deformsample.geometry.compiled import in_bands, is_constant, untraced
 from deformsample.geometry.coordinates import Size, check_grid, to_pixels
 from deformsample.geometry.grid import local_stretch
-from deformsample.geometry.pixels import add_samples, halve_rows
+from deformsample.numpy.pixels import add_samples, halve_rows
 
 ReadBlock: TypeAlias = Callable[[int, int, int, int, int], Tensor]
 """Level, first and last row, first and last column, to (c, rows, columns) float32."""

@@ -7,7 +7,8 @@ triangles, so that the runs of all triangles tile the row. Runs come in the orde
 where a mesh folds the last one wins, whatever the number of threads.
 
 Two functions paint a band's runs: with the winning class of values at the samples, and with the
-place in the mesh. See :mod:`.mesh` for the triangles.
+place in the mesh. See :mod:`deformsample.geometry.mesh` for
+the triangles.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
-from deformsample.geometry.compiled import compiled, in_bands
+from deformsample.numpy.compiled import compiled, in_bands
 
 Floats = npt.NDArray[np.float64]
 Runs = npt.NDArray[np.int32]
@@ -28,24 +28,28 @@ Runs = npt.NDArray[np.int32]
 
 
 def scan(
-    vertices: Tensor, rows: Tensor, columns: Tensor, paint: Callable[[int, Floats, Runs], object]
+    vertices: Floats,
+    rows: Floats,
+    columns: Floats,
+    paint: Callable[[int, Floats, Runs], object],
+    threads: int,
 ) -> None:
     """Cut the meshes of a batch in runs and paint them.
 
     Args:
-        vertices: (b, h, w, 2), contiguous float64.
-        rows: (n,) y of the pixels, ascending, float64.
-        columns: (m,) x of the pixels, ascending, float64.
+        vertices: (b, h, w, 2), contiguous.
+        rows: (n,) y of the pixels, ascending.
+        columns: (m,) x of the pixels, ascending.
         paint: called with an image's number, its vertices (h, w, 2) and a band's runs; in several
             threads, whose runs have no row in common.
+        threads: how many bands at a time.
     """
-    y, x = rows.numpy(), columns.numpy()
 
     def work(image: int, own: Floats, first: int, last: int) -> None:
-        paint(image, own, runs_of_band(own, y, x, first, last))
+        paint(image, own, runs_of_band(own, rows, columns, first, last))
 
-    for image, own in enumerate(vertices.numpy()):
-        in_bands(len(y), len(y) * len(x), partial(work, image, own))
+    for image, own in enumerate(vertices):
+        in_bands(len(rows), len(rows) * len(columns), partial(work, image, own), threads)
 
 
 @compiled

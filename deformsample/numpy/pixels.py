@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deformsample.geometry.compiled import compiled
+from deformsample.numpy.compiled import compiled
 
 Image = npt.NDArray[Any]
 
