@@ -14,6 +14,7 @@ from deformsample.cli.benchmark import add_benchmark, add_measure
 from deformsample.cli.check import add_check
 from deformsample.cli.compare import add_compare
 from deformsample.cli.errors import reported
+from deformsample.cli.export import add_export
 from deformsample.cli.images import add_image_commands
 from deformsample.cli.info import add_info
 from deformsample.cli.train import SUBCOMMANDS
@@ -45,15 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     images = add_image_commands(commands)
-    compare = add_compare(commands)
-    for command in (
-        *images,
-        compare,
-        add_info(commands),
-        add_check(commands),
-        add_measure(commands),
-        add_benchmark(commands),
-    ):
+    others = (add_compare, add_export, add_info, add_check, add_measure, add_benchmark)
+    for command in (*images, *(add(commands) for add in others)):
         _common(command)
     for name, purpose in SUBCOMMANDS.items():
         # main() passes these on before parsing; here they are only listed.

@@ -30,6 +30,10 @@ def in_threads(jobs: Sequence[Callable[[], object]]) -> None:
 
 
 def is_constant(*tensors: Tensor) -> bool:
-    """Tensors on the CPU that no gradient is wanted for: compiled functions may work on them."""
+    """Tensors on the CPU that no gradient is wanted for: compiled functions may work on them.
+
+    While torch traces a graph, to compile or export it, there are only tensor operations.
+    """
     learning = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return not learning and all(tensor.device.type == "cpu" for tensor in tensors)
+    on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+    return on_cpu and not learning and not torch.compiler.is_compiling()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from deformsample.errors import ArgumentError
 from deformsample.geometry.compiled import in_threads, untraced
 from deformsample.geometry.coordinates import Size
 from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
@@ -32,9 +33,14 @@ def inverse_coordinates(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         linear interpolation of the grid in its triangles.
 
     Raises:
-        ArgumentError: wrong shapes, a grid that leaves part of the image uncovered, or points
-            outside [-1, 1].
+        ArgumentError: wrong shapes, a grid that leaves part of the image uncovered, points
+            outside [-1, 1], or ``torch.export`` at work.
     """
+    if torch.compiler.is_compiling():
+        raise ArgumentError(
+            "Expected a sampler of tensor operations alone, but this one inverts its grid, which "
+            "no exported graph can do."
+        )
     mesh = triangulate(grid)
     if grid.device.type == "cpu":
         axes = scan_axis(mesh, rows, "rows"), scan_axis(mesh, columns, "columns")

@@ -144,7 +144,7 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> 
     with torch.no_grad():
         stretch = local_stretch(grid.to(torch.promote_types(grid.dtype, torch.float32)), size)
         level = stretch.clamp_min(1.0).log2().sub(level_bias).clamp(0, len(pyramid) - 1)
-    levels = range(int(level.min().floor()), int(level.max().ceil()) + 1)
+    levels = _asked_for(level, len(pyramid))
     centres = to_pixels(grid, size) + 0.5
     if is_constant(*pyramid, centres) and dtype == torch.float32:
         return _sampled_compiled(pyramid, centres, level, levels)
@@ -154,6 +154,13 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> 
         values = _sample_level(_float(pyramid[number]), centres, number)
         sampled = sampled + share.to(dtype) * values
     return sampled
+
+
+def _asked_for(level: Tensor, count: int) -> range:
+    """The levels, of ``count``, that samples lie at or between."""
+    if torch.compiler.is_compiling():  # a graph is the same for all images
+        return range(count)
+    return range(int(level.min().floor()), int(level.max().ceil()) + 1)
 
 
 @untraced
