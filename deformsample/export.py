@@ -49,8 +49,8 @@ def export_program(model: Model, image_size: Size) -> ExportedProgram:
         The program of ``torch.export``, for the device that the model is on.
 
     Raises:
-        ArgumentError: an image of that size cannot be segmented, or the sampler or the network is more
-            than tensor operations (:class:`~deformsample.samplers.EdgeOptimalSampler`).
+        ArgumentError: an image of that size cannot be segmented, or a part of it is more than
+            tensor operations, as :class:`~deformsample.samplers.EdgeOptimalSampler` is.
     """
     if min(image_size) < 2:
         raise ArgumentError(f"Expected an image size of at least 2 x 2, but got {image_size}.")

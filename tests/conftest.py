@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from deformsample.cli.main import main
 from deformsample.cli.train import main as train
 from deformsample.data.images import Pixels
+from deformsample.inference import build_segmenter
 
 torch.set_num_threads(2)
 
@@ -142,6 +144,34 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["--config", "folder.yaml", f"--data.root={root}", f"--output={output}"]
     assert train([*arguments, *SMALL, *SHORT]) == 0
     return output / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A checkpoint of small networks without training, and its ONNX file for ``image``."""
+    network = {"class_path": "deformsample.networks.UNet", "init_args": {"widths": [4, 8]}}
+    scores = {**network, "init_args": {"num_classes": 1, "widths": [4, 8]}}
+    logits = {**network, "init_args": {"num_classes": 2, "widths": [4, 8], "refinement": 2}}
+    sampler = {
+        "class_path": "deformsample.samplers.LearnedSampler",
+        "init_args": {"network": scores},
+    }
+    architecture = {
+        "class_path": "deformsample.segmenters.SampledSegmenter",
+        "init_args": {"sampler": sampler, "network": logits, "sampled_size": [16, 24]},
+    }
+    torch.manual_seed(0)
+    segmenter = build_segmenter(architecture, "a test")
+    weights = {f"segmenter.{name}": value for name, value in segmenter.state_dict().items()}
+    weights["segmenter.sampler.network.head.weight"] *= 400  # so that the samples move
+    classes = {"background": [0, 0, 0], "object": [255, 9, 0]}
+    held = {"segmenter": architecture, "classes": classes}
+    checkpoint = tmp_path_factory.mktemp("checkpoint") / "last.ckpt"
+    torch.save({"state_dict": weights, "deformsample": held}, checkpoint)
+    file = tmp_path_factory.mktemp("exported") / "model.onnx"
+    size = ["--image-size", "70", "110"]
+    assert main(["export", str(checkpoint), "--output", str(file), *size]) == 0
+    return checkpoint, file
 
 
 @pytest.fixture

@@ -6,8 +6,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import deformsample
 from deformsample.cli.main import main
 from deformsample.data.images import Pixels
 from tests.conftest import save
@@ -54,10 +57,16 @@ def test_python_of_the_readme_runs(
     assert "['background', 'object'] (70, 110) (1, 3, 16, 24)" in capsys.readouterr().out
 
 
-def test_python_of_the_recipes_runs() -> None:
+def test_python_of_the_recipes_runs(
+    exported: tuple[Path, Path], image: Pixels, in_tmp: Path
+) -> None:
+    shutil.copy(exported[1], in_tmp / "model.onnx")
+    save(in_tmp / "street.png", image)
     assert blocks(RECIPES, "python")
     for block in blocks(RECIPES, "python"):
         exec(compile(block, str(RECIPES), "exec"), {})
+    labels = np.asarray(Image.open(in_tmp / "labels.png"))
+    assert np.array_equal(labels, deformsample.load(exported[0]).segment(image))
 
 
 @pytest.mark.parametrize("file", [README, RECIPES], ids=lambda file: file.stem)

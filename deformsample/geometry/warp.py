@@ -90,8 +90,8 @@ def halve(image: Tensor) -> Tensor:
     if is_constant(image) and image.dtype in _COMPILED:
         return _halve_compiled(image)
     # In blocks of rows that stay in a processor's cache: the full image never exists in float.
-    # Sums of slices are several times faster than avg_pool2d on a CPU.
-    blocks = image.split(_BLOCK_ROWS, dim=2)
+    # Sums of slices are several times faster than avg_pool2d on a CPU. A graph shall not grow.
+    blocks = (image,) if torch.compiler.is_compiling() else image.split(_BLOCK_ROWS, dim=2)
     return torch.cat([_pair_means(_pair_means(_float(b), dim=2), dim=3) for b in blocks], dim=2)
 
 
@@ -106,11 +106,16 @@ def _halve_compiled(image: Tensor) -> Tensor:
 
 def _pair_means(values: Tensor, dim: int) -> Tensor:
     """The means of neighbours, two by two; a last value without a partner stays."""
-    values = values.movedim(dim, 0)
-    first, second = values[::2], values[1::2]
-    if len(values) % 2:
-        second = torch.cat((second, first[-1:]))
-    return ((first + second) * 0.5).movedim(0, dim)
+    first, second = (_every_other(values, dim, start) for start in (0, 1))
+    if values.shape[dim] % 2:
+        second = torch.cat((second, values.narrow(dim, -1, 1)), dim)
+    return (first + second) * 0.5
+
+
+def _every_other(values: Tensor, dim: int, start: int) -> Tensor:
+    index = [slice(None)] * values.ndim
+    index[dim] = slice(start, None, 2)
+    return values[tuple(index)]
 
 
 def _float(image: Tensor) -> Tensor:

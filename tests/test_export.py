@@ -1,0 +1,219 @@
+"""Models as graphs, and what comes after them, give what the package itself gives."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+import deformsample
+from deformsample import numpy as without_torch
+from deformsample.cli.main import main
+from deformsample.data.images import Pixels
+from deformsample.errors import ArgumentError, DataError
+from deformsample.export import OUTPUTS, export_program, write_onnx
+from deformsample.geometry import identity_grid, sampling_grid, softmax_density, unwarp
+from deformsample.geometry import unwarp_labels as unwarp_tensor_labels
+from deformsample.inference import Model
+from deformsample.networks import EdgeRegressor, HRNet, UNet
+from deformsample.samplers import (
+    EdgeDensityOracle,
+    EdgeOptimalSampler,
+    LearnedSampler,
+    Sampler,
+    UniformSampler,
+)
+from deformsample.segmenters import Prediction, SampledSegmenter
+
+SIZE = (70, 110)
+CLASSES = {"background": (0, 0, 0), "object": (255, 9, 0)}
+
+
+def learned() -> LearnedSampler:
+    """With scores that differ, so that the samples are anywhere but on a regular grid."""
+    network = UNet(1, (4, 8))
+    with torch.no_grad():
+        next(network.head.parameters()).mul_(400)
+    return LearnedSampler(network)
+
+
+def model_of(sampler: Sampler, network: nn.Module, **options: object) -> Model:
+    return Model(SampledSegmenter(sampler, network, **options), CLASSES)  # type: ignore[arg-type]
+
+
+def batch(image: Pixels) -> Tensor:
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+
+
+@torch.no_grad()
+def eager(model: Model, image: Pixels) -> tuple[Tensor, Tensor, Tensor]:
+    prediction: Prediction = model.segmenter(batch(image))
+    return prediction.logits, prediction.grid, prediction.sampled.image
+
+
+def session(file: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: model_of(learned(), UNet(2, (4, 8), refinement=2), sampled_size=(16, 24)),
+        lambda: model_of(learned(), UNet(2, (4,)), sampled_size=400, level_bias=None),
+        lambda: model_of(UniformSampler(), HRNet(2), sampled_size=(16, 24), level_bias=0.0),
+    ],
+    ids=["pyramid", "bilinear, budget", "uniform, HRNet"],
+)
+def test_the_program_gives_what_the_model_gives(make: object, image: Pixels) -> None:
+    assert callable(make)
+    model = make()
+    program = export_program(model, SIZE)
+    expected = eager(model, image)
+    for own, other in zip(program.module()(batch(image)), expected, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-5)
+    if isinstance(model.segmenter.sampler, LearnedSampler):
+        grid = expected[1]
+        moved = grid - identity_grid((grid.shape[1], grid.shape[2]), grid)
+        assert float(moved.abs().max()) > 0.05
+
+
+def test_onnxruntime_gives_what_the_model_gives(exported: tuple[Path, Path], image: Pixels) -> None:
+    checkpoint, file = exported
+    model = deformsample.load(checkpoint)
+    running = session(file)
+    given = running.get_inputs()[0]
+    assert (given.name, given.shape, given.type) == ("image", [1, 3, *SIZE], "tensor(uint8)")
+    assert [output.name for output in running.get_outputs()] == list(OUTPUTS)
+    results = running.run(None, {"image": batch(image).numpy()})
+    for own, other in zip(results, eager(model, image), strict=True):
+        np.testing.assert_allclose(own, other.numpy(), rtol=0, atol=1e-4)
+    logits, grid, _ = results
+    labels = without_torch.unwarp_labels(logits, grid, SIZE)[0]
+    first, second = unwarp(*eager(model, image)[:2], SIZE)[0].topk(2, dim=0).values
+    clear = (first - second > 1e-4).numpy()
+    assert np.array_equal(labels[clear], model.segment(image)[clear])
+    assert clear.mean() > 0.99
+
+
+def test_an_onnx_file_says_what_it_is(exported: tuple[Path, Path]) -> None:
+    metadata = session(exported[1]).get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == {"background": [0, 0, 0], "object": [255, 9, 0]}
+    assert json.loads(metadata["image_size"]) == [70, 110]
+    assert metadata["deformsample"] == deformsample.__version__
+    assert [path.name for path in exported[1].parent.iterdir()] == ["model.onnx"]
+
+
+def test_bilinear_uniform_samples_in_onnxruntime(image: Pixels, tmp_path: Path) -> None:
+    model = model_of(UniformSampler(), UNet(3, (4,)), sampled_size=(9, 14), level_bias=None)
+    write_onnx(model, SIZE, tmp_path / "new" / "a.onnx")
+    results = session(tmp_path / "new" / "a.onnx").run(None, {"image": batch(image).numpy()})
+    for own, other in zip(results, eager(model, image), strict=True):
+        np.testing.assert_allclose(own, other.numpy(), rtol=0, atol=1e-4)
+
+
+def test_the_command_writes_a_program_that_torch_loads(
+    exported: tuple[Path, Path],
+    image: Pixels,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    target = tmp_path / "out" / "a.pt2"
+    size = ["--image-size", "70", "110"]
+    assert main(["export", str(exported[0]), "--output", str(target), *size]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(target)
+    assert [path.name for path in target.parent.iterdir()] == ["a.pt2"]
+    held = {"deformsample.json": ""}
+    program = torch.export.load(target, extra_files=held)
+    assert json.loads(json.loads(held["deformsample.json"])["image_size"]) == [70, 110]
+    expected = eager(deformsample.load(exported[0]), image)
+    for own, other in zip(program.module()(batch(image)), expected, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-5)
+
+
+def test_wrong_options_are_named(
+    exported: tuple[Path, Path], in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(exported[0])
+    assert main(["export", checkpoint, "--output", "a.pb", "--image-size", "70", "110"]) == 1
+    assert "`--output` to end in .onnx or .pt2, but got a.pb" in capsys.readouterr().err
+    assert main(["export", checkpoint, "--output", "a.onnx", "--image-size", "1", "110"]) == 1
+    assert "image size of at least 2 x 2, but got (1, 110)" in capsys.readouterr().err
+    assert not list(in_tmp.iterdir())
+
+
+class _Leaves(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.from_numpy(image.numpy() * 2)
+
+
+def test_what_cannot_be_a_graph_is_named() -> None:
+    network = UNet(2, (4,))
+    with pytest.raises(ArgumentError, match="Expected labels for EdgeDensityOracle"):
+        export_program(model_of(EdgeDensityOracle(), network), SIZE)
+    edge_optimal = EdgeOptimalSampler(EdgeRegressor((4, 4), (4, 4)))
+    with pytest.raises(ArgumentError, match="this one inverts its grid, which no exported graph"):
+        export_program(model_of(edge_optimal, network), SIZE)
+    with pytest.raises(ArgumentError, match="UniformSampler and _Leaves to be tensor operations"):
+        export_program(model_of(UniformSampler(), _Leaves()), SIZE)
+
+
+def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(DataError, match=r"a\.onnx: install them with .*deformsample\[export\]"):
+        write_onnx(model_of(UniformSampler(), UNet(2, (4,))), SIZE, tmp_path / "a.onnx")
+
+
+_WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+import numpy as np
+from deformsample.numpy import unwarp, unwarp_labels
+held = np.load("in.npz")
+values, grid = held["values"], held["grid"]
+labels = unwarp_labels(values, grid, (83, 131), threads=2)
+np.savez("out.npz", labels=labels, full=unwarp(values, grid, (83, 131)))
+try:
+    from deformsample import load
+except ImportError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_labels_without_torch_are_the_labels(dtype: torch.dtype, in_tmp: Path) -> None:
+    grid = sampling_grid(softmax_density(torch.randn(2, 1, 9, 14) * 6), (9, 14), 2.0)
+    values = torch.randn(2, 5, 9, 14, dtype=dtype)
+    np.savez("in.npz", values=values.numpy(), grid=grid.numpy())
+    command = [sys.executable, "-c", _WITHOUT_TORCH]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "torch" in done.stdout
+    result = np.load("out.npz")
+    assert np.array_equal(result["labels"], unwarp_tensor_labels(values, grid, (83, 131)).numpy())
+    assert np.array_equal(result["full"], unwarp(values.float(), grid, (83, 131)).numpy())
+
+
+def test_wrong_arrays_are_named() -> None:
+    grid = identity_grid((4, 5), torch.zeros(1)).numpy()
+    logits = np.zeros((1, 2, 4, 5), np.float32)
+    with pytest.raises(ArgumentError, match=r"`values` of shape \(1, c, 4, 5\)"):
+        without_torch.unwarp(logits[:, :, 1:], grid, (8, 8))
+    with pytest.raises(ArgumentError, match=r"\(1, 2, 4, 5\): are the channels first\?"):
+        without_torch.unwarp(logits, grid.transpose(0, 3, 1, 2), (8, 8))
+    with pytest.raises(ArgumentError, match="`values` of a float dtype, but got int64"):
+        without_torch.unwarp_labels(logits.astype(int), grid, (8, 8))
+    with pytest.raises(ArgumentError, match="at most 254 classes, but got 300"):
+        without_torch.unwarp_labels(np.zeros((1, 300, 4, 5)), grid, (8, 8))
+    with pytest.raises(ArgumentError, match=r"lie on the image border .* are 0\.1 away"):
+        without_torch.unwarp_labels(logits, grid * 0.9, (8, 8))
+    with pytest.raises(ArgumentError, match=r"`size` to be .* at least 2 per side"):
+        without_torch.unwarp_labels(logits, grid, (1, 8))
+
+
+def test_an_unknown_name_is_not_in_the_package() -> None:
+    with pytest.raises(AttributeError, match="'deformsample' has no attribute 'lod'"):
+        deformsample.lod  # noqa: B018
