@@ -87,6 +87,7 @@ def test_yaml_is_a_config(
 def test_commands_run(
     file: Path,
     checkpoint: Path,
+    exported: tuple[Path, Path],
     image: Pixels,
     cityscapes_tree: Path,
     hrf_tree: Path,
@@ -129,6 +130,8 @@ def test_commands_run(
             case ["deformsample", "benchmark", *rest]:
                 assert main(["benchmark", *rest, "--report"]) == 1, words
                 assert "Expected runs that are done in" in capsys.readouterr().err
+            case ["deformsample", "export", _, *rest]:  # small networks are written sooner
+                assert main(["export", str(exported[0]), *rest]) == 0, words
             case ["deformsample", *rest]:
                 assert main(rest) == 0, words
             case _:

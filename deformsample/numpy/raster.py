@@ -6,9 +6,8 @@ open at the end. An edge's crossing is worked out from the same two points for b
 triangles, so that the runs of all triangles tile the row. Runs come in the order of the triangles:
 where a mesh folds the last one wins, whatever the number of threads.
 
-Two functions paint a band's runs: with the winning class of values at the samples, and with the
-place in the mesh. See :mod:`deformsample.geometry.mesh` for
-the triangles.
+Functions paint a band's runs: with the winning class of values at the samples, with the values, or
+with the place in the mesh. See :mod:`deformsample.geometry.mesh` for the triangles.
 """
 
 from __future__ import annotations
