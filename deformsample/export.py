@@ -19,6 +19,7 @@ from deformsample.errors import ArgumentError, DataError, DeformsampleError
 from deformsample.geometry import Size
 from deformsample.inference import Model
 from deformsample.segmenters import Prediction, SampledSegmenter
+from deformsample.writing import whole_file
 
 OUTPUTS = ("logits", "grid", "small")
 """What the graph gives for ``image`` (1, 3, H, W) uint8: logits (1, k, h', w'), where they are
@@ -82,9 +83,8 @@ def write_program(model: Model, image_size: Size, target: Path) -> None:
     """
     program = export_program(model, image_size)
     extra = {_METADATA: json.dumps(describe(model, image_size))}
-    partial = _partial(target)
-    torch.export.save(program, partial, extra_files=extra)
-    partial.replace(target)
+    with whole_file(target) as partial:
+        torch.export.save(program, partial, extra_files=extra)
 
 
 def write_onnx(model: Model, image_size: Size, target: Path) -> None:
@@ -110,9 +110,8 @@ def write_onnx(model: Model, image_size: Size, target: Path) -> None:
     )
     assert made is not None
     made.model.metadata_props.update(describe(model, image_size))
-    partial = _partial(target)
-    made.save(partial, external_data=False)
-    partial.replace(target)
+    with whole_file(target) as partial:
+        made.save(partial, external_data=False)
 
 
 def describe(model: Model, image_size: Size) -> dict[str, str]:
@@ -127,8 +126,3 @@ def describe(model: Model, image_size: Size) -> dict[str, str]:
         "image_size": json.dumps(list(image_size)),
         "classes": json.dumps({name: list(colour) for name, colour in model.classes.items()}),
     }
-
-
-def _partial(target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target.with_name(f".{target.stem}.partial{target.suffix}")

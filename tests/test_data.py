@@ -162,7 +162,7 @@ def test_folder_with_unpaired_files_is_refused(folder_tree: Path) -> None:
         dataset.samples("train")
     lonely.unlink()
     save(folder_tree / "labels" / "extra.png", scene(9, 8, 8, 2)[1])
-    with pytest.raises(DataError, match=r"image named extra"):
+    with pytest.raises(DataError, match=r"only one of the two is there for: extra"):
         dataset.samples("train")
 
 
