@@ -5,6 +5,7 @@ from deformsample.networks.edge_regressor import EdgeRegressor
 from deformsample.networks.fixed_scores import FixedScores
 from deformsample.networks.hrnet import HRNet
 from deformsample.networks.pspnet import PSPNet
+from deformsample.networks.streaming import Streamed
 from deformsample.networks.unet import UNet
 
-__all__ = ["DeformationNet", "EdgeRegressor", "FixedScores", "HRNet", "PSPNet", "UNet"]
+__all__ = ["DeformationNet", "EdgeRegressor", "FixedScores", "HRNet", "PSPNet", "Streamed", "UNet"]
