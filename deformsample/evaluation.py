@@ -17,15 +17,15 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from tqdm import tqdm
 
 from deformsample.data import SplitDataset
-from deformsample.geometry import unwarp_labels, warp_labels
+from deformsample.geometry import unwarp_labels
 from deformsample.losses import IGNORE_INDEX
 from deformsample.metrics import boundary_counts, iou_report, mean_iou
-from deformsample.segmenters import STAGES, Prediction, SampledSegmenter
+from deformsample.segmenters import STAGES, Prediction, SampledSegmenter, Segmenter
 
 
 @torch.no_grad()
 def accuracy(
-    segmenter: SampledSegmenter,
+    segmenter: Segmenter,
     part: SplitDataset,
     merged: Mapping[str, Sequence[str]],
     boundary_width: int,
@@ -39,9 +39,10 @@ def accuracy(
         boundary_width: of the bands of the boundary IoU, in pixels.
 
     Returns:
-        ``miou`` and ``iou/CLASS`` at full resolution; ``miou_warped`` at the samples;
-        ``boundary_iou/CLASS`` and their mean ``boundary_iou``; and ``ceiling`` with
-        ``ceiling/CLASS``: the IoU that the grid gives if every sample has its true class.
+        ``miou`` and ``iou/CLASS`` at full resolution; ``boundary_iou/CLASS`` and their mean
+        ``boundary_iou``; and where images are sampled, ``miou_warped`` at the samples, and
+        ``ceiling`` with ``ceiling/CLASS``: the IoU that the grid gives if every sample has its true
+        class.
     """
     names = list(part.dataset.classes)
     count = len(names)
@@ -52,14 +53,16 @@ def accuracy(
         item = part[index]
         labels = item["labels"]
         true = labels.to(device)[None]
-        prediction: Prediction = segmenter(item["image"].to(device)[None], true)
-        height, width = labels.shape
-        small = warp_labels(true, prediction.grid)
-        predicted = prediction.labels((height, width))[0].cpu()
+        image = item["image"].to(device)[None]
+        if isinstance(segmenter, SampledSegmenter):
+            prediction: Prediction = segmenter(image, true)
+            small = prediction.targets(true)
+            warped += confusion(prediction.logits.argmax(dim=1), small, count).cpu()
+            ceiling += confusion(_best(small, prediction, true), true, count).cpu()
+            predicted = prediction.labels((true.shape[1], true.shape[2]))[0].cpu()
+        else:
+            predicted = segmenter.segment(image, true)[0].cpu()
         full += confusion(predicted, labels, count)
-        warped += confusion(prediction.logits.argmax(dim=1).cpu(), small.cpu(), count)
-        best = unwarp_labels(_one_hot(small, count), prediction.grid, (height, width))[0].cpu()
-        ceiling += confusion(best, labels, count)
         bands += boundary_counts(
             predicted.numpy(),
             labels.numpy(),
@@ -68,11 +71,11 @@ def accuracy(
             ignore_index=IGNORE_INDEX,
         )
     boundary = bands[0].double() / bands[1]
+    scores = {"miou": float(mean_iou(full)), "boundary_iou": float(boundary.nanmean())}
+    if isinstance(segmenter, SampledSegmenter):
+        scores |= {"miou_warped": float(mean_iou(warped)), "ceiling": float(mean_iou(ceiling))}
     return {
-        "miou": float(mean_iou(full)),
-        "miou_warped": float(mean_iou(warped)),
-        "ceiling": float(mean_iou(ceiling)),
-        "boundary_iou": float(boundary.nanmean()),
+        **scores,
         **{f"iou/{n}": float(v) for n, v in iou_report(full, names, merged).items()},
         **{f"ceiling/{n}": float(v) for n, v in iou_report(ceiling, names, merged).items()},
         **{
@@ -84,7 +87,7 @@ def accuracy(
 
 
 @torch.no_grad()
-def cost(segmenter: SampledSegmenter, part: SplitDataset, repeats: int = 5) -> dict[str, float]:
+def cost(segmenter: Segmenter, part: SplitDataset, repeats: int = 5) -> dict[str, float]:
     """Measure what the segmentation of one image costs, on the segmenter's device.
 
     Args:
@@ -95,7 +98,7 @@ def cost(segmenter: SampledSegmenter, part: SplitDataset, repeats: int = 5) -> d
     Returns:
         ``seconds/STAGE`` for ``decode`` and every stage of the method, their sum ``seconds``
         without ``decode``; ``gigamacs`` (multiply-adds of convolutions and matrix products);
-        ``pixels`` of the small image; and ``megabytes``, the highest memory above that at rest
+        ``pixels`` that the network sees; and ``megabytes``, the highest memory above that at rest
         (of the process on a CPU, where the system is Linux; of the GPU's allocator). A process that
         has worked before keeps memory at hand that it does not need: measure in a new one.
     """
@@ -105,13 +108,11 @@ def cost(segmenter: SampledSegmenter, part: SplitDataset, repeats: int = 5) -> d
     device = segmenter.mean.device
     image, labels = item["image"].to(device)[None], item["labels"].to(device)[None]
 
-    def work() -> Prediction:
-        prediction: Prediction = segmenter(image, labels)
-        prediction.labels((image.shape[2], image.shape[3]))
-        return prediction
+    def work() -> Tensor:
+        return segmenter.segment(image, labels)
 
     memory = _peak_memory(work, device)
-    small = work().sampled.image
+    work()
     stages = [_stage_seconds(work, device) for _ in range(repeats)]
     seconds = {name: median(run[name] for run in stages) for name in STAGES}
     with FlopCounterMode(display=False) as counter:
@@ -121,9 +122,15 @@ def cost(segmenter: SampledSegmenter, part: SplitDataset, repeats: int = 5) -> d
         **{f"seconds/{name}": value for name, value in seconds.items()},
         "seconds": sum(seconds.values()),
         "gigamacs": counter.get_total_flops() / 2e9,
-        "pixels": float(small.shape[2] * small.shape[3]),
+        "pixels": float(segmenter.pixels((image.shape[2], image.shape[3]))),
         **memory,
     }
+
+
+def _best(small: Tensor, prediction: Prediction, true: Tensor) -> Tensor:
+    """The labels (1, H, W) if the true ones (1, h, w) were predicted."""
+    one_hot = _one_hot(small, prediction.logits.shape[1])
+    return unwarp_labels(one_hot, prediction.grid, (true.shape[1], true.shape[2]))
 
 
 def _one_hot(labels: Tensor, count: int) -> Tensor:
@@ -153,6 +160,8 @@ def _stage_seconds(work: Callable[[], object], device: torch.device) -> dict[str
     events = {event.key: event for event in profiler.key_averages()}
     return {
         name: (events[name].device_time_total if on_gpu else events[name].cpu_time_total) / 1e6
+        if name in events
+        else 0.0
         for name in STAGES
     }
 

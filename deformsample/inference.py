@@ -22,7 +22,7 @@ from deformsample.data.labels import Colour
 from deformsample.errors import ArgumentError, CheckpointError
 from deformsample.geometry import Size, unwarp
 from deformsample.plotting import SegmentedPicture, picture_of
-from deformsample.segmenters import Downsampled, SampledSegmenter
+from deformsample.segmenters import Downsampled, Downsampler, Segmenter
 from deformsample.writing import whole_file
 
 ImageLike: TypeAlias = "str | Path | npt.NDArray[Any] | Tensor"
@@ -50,7 +50,7 @@ class Model(nn.Module):
 
     def __init__(
         self,
-        segmenter: SampledSegmenter,
+        segmenter: Segmenter,
         classes: Mapping[str, Colour],
         description: Mapping[str, Any] | None = None,
     ) -> None:
@@ -100,7 +100,21 @@ class Model(nn.Module):
     @torch.inference_mode()
     def downsample(self, image: ImageLike) -> Downsampled:
         """The small image (b, 3, h, w) in [0, 1], with its sampling grid and density map."""
-        return self.segmenter.downsample(self._batch(image))
+        return self.downsampler.downsample(self._batch(image))
+
+    @property
+    def downsampler(self) -> Downsampler:
+        """The segmenter, if it works on a downsampled image.
+
+        Raises:
+            ArgumentError: it does not.
+        """
+        if not isinstance(self.segmenter, Downsampler):
+            raise ArgumentError(
+                "Expected a checkpoint that samples images, but this one segments "
+                f"{self.segmenter.title}, at full resolution: it can only segment."
+            )
+        return self.segmenter
 
     def segment(self, image: ImageLike) -> Any:
         """The class of every pixel, uint8.
@@ -175,16 +189,16 @@ def _assembled(
     return Model(segmenter, cast("dict[str, Colour]", colours), description)
 
 
-def build_segmenter(architecture: Mapping[str, Any], source: object) -> SampledSegmenter:
+def build_segmenter(architecture: Mapping[str, Any], source: object) -> Segmenter:
     """Make a segmenter from class paths and arguments.
 
     Args:
         architecture: ``class_path`` and ``init_args`` of a
-            :class:`~deformsample.segmenters.SampledSegmenter`.
+            :class:`~deformsample.segmenters.Segmenter`.
         source: what an error names.
     """
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--segmenter", type=SampledSegmenter)
+    parser.add_argument("--segmenter", type=Segmenter)
     try:
         parsed = parser.parse_object({"segmenter": dict(architecture)})
         built = parser.instantiate(parsed).segmenter
@@ -193,7 +207,7 @@ def build_segmenter(architecture: Mapping[str, Any], source: object) -> SampledS
         raise CheckpointError(
             f"Expected {source} to describe a segmenter that this version can build, but: {reason}"
         ) from None
-    assert isinstance(built, SampledSegmenter)
+    assert isinstance(built, Segmenter)
     return built
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,15 @@ from torch import Tensor
 from deformsample.data.images import Pixels
 from deformsample.data.labels import Colour, palette
 from deformsample.data.large import LargeImage
-from deformsample.errors import DataError
+from deformsample.errors import ArgumentError, DataError
 from deformsample.geometry import label_bands, warp_blocks
-from deformsample.segmenters import Downsampled, Downsampler, SampledSegmenter
+from deformsample.segmenters import (
+    Downsampled,
+    Downsampler,
+    SampledSegmenter,
+    Segmenter,
+    TiledSegmenter,
+)
 from deformsample.writing import whole_file
 
 _TILE = 256
@@ -38,7 +44,7 @@ def downsample_large(downsampler: Downsampler, image: LargeImage) -> Downsampled
 
 @torch.inference_mode()
 def segment_large(
-    segmenter: SampledSegmenter, image: LargeImage, classes: Mapping[str, Colour], target: Path
+    segmenter: Segmenter, image: LargeImage, classes: Mapping[str, Colour], target: Path
 ) -> None:
     """Write the class of every pixel to a tiled, compressed (Big)TIFF with the classes' colours.
 
@@ -55,9 +61,7 @@ def segment_large(
             f"Expected tifffile to write {target}: install it with "
             "`pip install 'deformsample[slides]'`."
         ) from None
-    prediction = segmenter.predict(downsample_large(segmenter, image))
-    logits, grid = prediction.logits.float().cpu(), prediction.grid.cpu()
-    bands = label_bands(logits, grid, image.size, _TILE)
+    bands = _bands(segmenter, image)
     with whole_file(target) as partial:
         tifffile.imwrite(
             partial,
@@ -71,6 +75,36 @@ def segment_large(
             colormap=_colormap(classes),
             metadata=None,
         )
+
+
+def _bands(segmenter: Segmenter, image: LargeImage) -> Iterator[Tensor]:
+    """Labels (n, W) uint8 of ``_TILE`` rows, from top to bottom; the last band may have fewer."""
+    if isinstance(segmenter, TiledSegmenter):
+        device, (_, width) = segmenter.mean.device, image.size
+
+        def read(top: int, bottom: int) -> Tensor:
+            return image.read(0, top, bottom, 0, width)[None].to(device) / 255
+
+        return bands_of(rows[0].cpu() for rows in segmenter.label_rows(read, image.size))
+    if isinstance(segmenter, SampledSegmenter):
+        prediction = segmenter.predict(downsample_large(segmenter, image))
+        logits, grid = prediction.logits.float().cpu(), prediction.grid.cpu()
+        return label_bands(logits, grid, image.size, _TILE)
+    raise ArgumentError(
+        "Expected a segmenter that reads an image in parts, but got "
+        f"{type(segmenter).__name__}: convert the image to a format that is read whole."
+    )
+
+
+def bands_of(rows: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Rows (n, W) in parts of any heights to parts of ``_TILE`` rows; the last may have fewer."""
+    held: list[Tensor] = []
+    for part in rows:
+        whole = torch.cat([*held, part])
+        *bands, last = whole.split(_TILE)
+        yield from bands
+        held = [last]
+    yield from held
 
 
 def tiles_of(bands: Iterator[Tensor]) -> Iterator[Pixels]:

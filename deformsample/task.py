@@ -17,10 +17,9 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from deformsample.data import Batch, SegmentationData
 from deformsample.data.labels import Colour
 from deformsample.errors import ArgumentError
-from deformsample.geometry import warp_labels
 from deformsample.losses import IGNORE_INDEX
 from deformsample.metrics import iou_report, mean_iou
-from deformsample.segmenters import Prediction, SampledSegmenter
+from deformsample.segmenters import Predicted, Segmenter
 
 
 class SegmentationTask(pl.LightningModule):
@@ -28,12 +27,14 @@ class SegmentationTask(pl.LightningModule):
 
     Logged are ``train/loss`` and its terms; for validation and test ``loss``, ``miou`` (every pixel
     of the image, which is what counts), ``miou_warped`` (the small image and its warped labels,
-    what the network itself gets right) and ``iou/CLASS`` at full resolution. All IoUs come from one
-    confusion matrix over the whole split, summed over processes.
+    what the network itself gets right; the same as ``miou`` where it sees every pixel) and
+    ``iou/CLASS`` at full resolution. All IoUs come from one confusion matrix over the whole split,
+    summed over processes.
 
     Args:
         segmenter: what is trained.
-        loss: ``Prediction`` and labels (b, H, W) to a dictionary of terms, which are summed.
+        loss: what the segmenter's forward gives, labels (b, H, W) and the progress of training to a
+            dictionary of terms, which are summed.
         classes: name and colour of every class; on the command line they come from the data set.
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the learning rate's schedule, stepped every epoch; ``None`` for a constant.
@@ -42,7 +43,7 @@ class SegmentationTask(pl.LightningModule):
 
     def __init__(
         self,
-        segmenter: SampledSegmenter,
+        segmenter: Segmenter,
         loss: nn.Module,
         classes: Mapping[str, Colour],
         optimizer: OptimizerCallable,
@@ -69,9 +70,9 @@ class SegmentationTask(pl.LightningModule):
         self.architecture: dict[str, Any] | None = None
         """Class paths and arguments that build the segmenter; a checkpoint holds them."""
 
-    def forward(self, image: Tensor, labels: Tensor | None = None) -> Prediction:
-        """Segment images (b, 3, H, W) at their samples; oracles see the labels (b, H, W)."""
-        prediction: Prediction = self.segmenter(image, labels)
+    def forward(self, image: Tensor, labels: Tensor | None = None) -> Predicted:
+        """Look at images (b, 3, H, W); oracles see the labels (b, H, W)."""
+        prediction: Predicted = self.segmenter(image, labels)
         return prediction
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -144,8 +145,7 @@ class SegmentationTask(pl.LightningModule):
         prediction = self(image, labels)
         loss = torch.stack(list(self.loss(prediction, labels, self._progress()).values())).sum()
         self.mean_loss.update(loss, weight=len(image))
-        small_labels = warp_labels(labels, prediction.grid)
-        self.warped.update(prediction.logits.argmax(dim=1), small_labels.long())
+        self.warped.update(prediction.logits.argmax(dim=1), prediction.targets(labels).long())
         height, width = labels.shape[1:]
         self.full.update(prediction.labels((height, width)).long(), labels.long())
 

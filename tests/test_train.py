@@ -56,7 +56,7 @@ def test_every_data_set_with_every_method(
     assert 0 <= measured(in_tmp / "run")["val/miou"] <= 1
     assert (checkpoint.parent / "best.ckpt").is_file()
     model = deformsample.load(checkpoint)
-    assert model.segmenter.sampler.title == method.removesuffix("_paper")
+    assert model.segmenter.title == method.removesuffix("_paper")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_every_data_set_with_every_method(
 )
 def test_every_rival(method: str, title: str, folder_tree: Path, in_tmp: Path) -> None:
     checkpoint = fit("folder.yaml", folder_tree, in_tmp / "run", f"--config=method/{method}.yaml")
-    assert deformsample.load(checkpoint).segmenter.sampler.title == title
+    assert deformsample.load(checkpoint).segmenter.title == title
 
 
 def test_an_oracle_is_measured_but_does_not_predict(folder_tree: Path, in_tmp: Path) -> None:

@@ -24,6 +24,7 @@ class Method:
         seeds: those of the plan's that it is run with; ``None`` for all.
         shown: has a row in the tables.
         baseline: is one of those that the others are compared with.
+        size: the argument of its segmenter that a budget sets: what the network sees at a time.
     """
 
     configs: Sequence[str] = ()
@@ -33,6 +34,7 @@ class Method:
     seeds: Sequence[int] | None = None
     shown: bool = True
     baseline: bool = False
+    size: str = "sampled_size"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Plan:
     Args:
         configs: of the data set, the network and the schedule, which all methods share.
         methods: by name; tables keep their order.
-        budgets: the sampled size (height, width) by name, in ascending order.
+        budgets: the sampled size (height, width) by name, in ascending order; for tiles, the size
+            of one.
         seeds: one run of each method at each budget for each of these.
         split: of the data set, to measure on.
         classes: names of the classes (or merged classes) whose IoU the table shows.

@@ -77,7 +77,7 @@ def _one(plan: Plan, run: Run, common: Sequence[str], threads: int) -> None:
     height, width = plan.budgets[run.budget]
     configs = [f"--config={name}" for name in (*plan.configs, *method.configs)]
     options = [
-        f"--model.segmenter.sampled_size=[{height},{width}]",
+        f"--model.segmenter.{method.size}=[{height},{width}]",
         f"--seed_everything={run.seed}",
         f"--output={training}",
         *common,

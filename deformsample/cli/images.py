@@ -92,7 +92,7 @@ def _downsample(options: argparse.Namespace) -> None:
 
     def downsampler(size: Size) -> Downsampler:
         if trained is not None:
-            return trained.segmenter
+            return trained.downsampler
         return untrained(options.model, options.pixels or default_budget(size)).to(options.device)
 
     def work(source: Path, target: Path) -> None:

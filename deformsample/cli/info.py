@@ -37,16 +37,19 @@ def card(path: Path) -> Iterator[tuple[str, str]]:
     described = content["deformsample"]
     arguments: Mapping[str, Any] = described["segmenter"].get("init_args", {})
     sampler = arguments.get("sampler", {})
-    size = arguments.get("sampled_size")
     weights = content["state_dict"]
     own = [name for name in weights if name.startswith("segmenter.")]
     yield "file", f"{path}, {path.stat().st_size / 1e6:.1f} MB"
     yield "classes", ", ".join(described["classes"])
-    yield (
-        "samples",
-        f"at most {size}" if isinstance(size, int) else " x ".join(map(str, size or [])),
-    )
-    yield "sampler", _name(sampler)
+    if sampler:
+        size = arguments.get("sampled_size")
+        yield (
+            "samples",
+            f"at most {size}" if isinstance(size, int) else " x ".join(map(str, size or [])),
+        )
+        yield "sampler", _name(sampler)
+    else:
+        yield "segmenter", _name(described["segmenter"])
     if network := sampler.get("init_args", {}).get("network"):
         yield "sampler's network", _name(network)
     yield "network", _name(arguments.get("network", {}))

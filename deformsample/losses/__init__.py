@@ -7,9 +7,11 @@ from deformsample.losses.density import (
     EdgeTerm,
     ErrorDivergence,
 )
+from deformsample.losses.dice import NegativeLogDice
 from deformsample.losses.edge_grid import EdgeGridLoss
 from deformsample.losses.full_resolution import FullResolutionLoss
 from deformsample.losses.pixelwise import IGNORE_INDEX, PixelLoss, cross_entropy
+from deformsample.losses.tile import TileLoss
 from deformsample.losses.warped import WarpedLoss
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     "EdgeTerm",
     "ErrorDivergence",
     "FullResolutionLoss",
+    "NegativeLogDice",
     "PixelLoss",
+    "TileLoss",
     "WarpedLoss",
     "cross_entropy",
 ]

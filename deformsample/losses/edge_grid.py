@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from deformsample.geometry import Size, edge_optimal_grid, nearest_boundary, resize_grid
 from deformsample.losses.pixelwise import IGNORE_INDEX
-from deformsample.segmenters import Prediction
+from deformsample.losses.sampled import through_a_grid
+from deformsample.segmenters import Predicted
 
 
 class EdgeGridLoss(nn.Module):
@@ -24,9 +25,9 @@ class EdgeGridLoss(nn.Module):
         self.coarse_size = coarse_size
         self.smoothness = smoothness
 
-    def forward(self, prediction: Prediction, labels: Tensor, progress: float) -> dict[str, Tensor]:
+    def forward(self, prediction: Predicted, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """The term ``grid``; arguments as of :class:`WarpedLoss`."""
-        grid = prediction.sampled.grid
+        grid = through_a_grid(prediction).sampled.grid
         size = (grid.shape[1], grid.shape[2])
         boundary = nearest_boundary(labels, self.coarse_size or size, IGNORE_INDEX)
         target = resize_grid(edge_optimal_grid(boundary, self.smoothness), size)

@@ -13,7 +13,8 @@ from deformsample.geometry import Size, interpolate_mesh, inverse_coordinates
 from deformsample.geometry.coordinates import axis
 from deformsample.losses.density import DensityTerm
 from deformsample.losses.pixelwise import PixelLoss
-from deformsample.segmenters import Prediction
+from deformsample.losses.sampled import through_a_grid
+from deformsample.segmenters import Predicted
 
 
 class FullResolutionLoss(nn.Module):
@@ -51,8 +52,9 @@ class FullResolutionLoss(nn.Module):
         self.grid_gradient = grid_gradient
         self.density = density
 
-    def forward(self, prediction: Prediction, labels: Tensor, progress: float) -> dict[str, Tensor]:
+    def forward(self, prediction: Predicted, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """All terms of the loss, by name; arguments and result as of :class:`WarpedLoss`."""
+        prediction = through_a_grid(prediction)
         grid = prediction.grid if self.grid_gradient else prediction.grid.detach()
         height, width = labels.shape[1:]
         samples = (prediction.sampled.image.shape[2], prediction.sampled.image.shape[3])

@@ -23,6 +23,7 @@ class PixelLoss(nn.Module):
             where there is no class; returns a scalar. Such as
             ``segmentation_models_pytorch.losses.LovaszLoss(mode="multiclass", ignore_index=255)``.
         extra_weight: factor of the second loss.
+        cross_entropy_weight: factor of the cross-entropy.
     """
 
     class_weights: Tensor | None
@@ -32,18 +33,21 @@ class PixelLoss(nn.Module):
         class_weights: Sequence[float] | None = None,
         extra: nn.Module | None = None,
         extra_weight: float = 1.0,
+        cross_entropy_weight: float = 1.0,
     ) -> None:
         super().__init__()
         weights = None if class_weights is None else torch.tensor([float(w) for w in class_weights])
         self.register_buffer("class_weights", weights, persistent=False)
         self.extra = extra
         self.extra_weight = extra_weight
+        self.cross_entropy_weight = cross_entropy_weight
 
     def forward(
         self, logits: Tensor, labels: Tensor, pixel_weights: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The loss as a scalar, and its cross-entropy by pixel; see :func:`cross_entropy`."""
         loss, errors = cross_entropy(logits, labels, self.class_weights, pixel_weights)
+        loss = self.cross_entropy_weight * loss
         if self.extra is not None:
             # The sum of a scalar is itself; some losses give an empty tensor where no pixel counts.
             loss = loss + self.extra_weight * self.extra(logits, labels.long()).sum()

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry import sample_areas, warp_labels
+from deformsample.geometry import sample_areas
 from deformsample.losses.density import DensityTerm, ErrorDivergence
 from deformsample.losses.pixelwise import PixelLoss
-from deformsample.segmenters import Prediction
+from deformsample.losses.sampled import through_a_grid
+from deformsample.segmenters import Predicted
 
 
 class WarpedLoss(nn.Module):
@@ -47,7 +48,7 @@ class WarpedLoss(nn.Module):
         self.area_weighted = area_weighted
         self.density = density
 
-    def forward(self, prediction: Prediction, labels: Tensor, progress: float) -> dict[str, Tensor]:
+    def forward(self, prediction: Predicted, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """All terms of the loss, by name; their sum is what training minimises.
 
         Args:
@@ -58,9 +59,10 @@ class WarpedLoss(nn.Module):
         Returns:
             ``segmentation``, and ``density`` where there is such a term; scalars.
         """
+        prediction = through_a_grid(prediction)
         areas = sample_areas(prediction.grid).detach() if self.area_weighted else None
-        small_labels = warp_labels(labels, prediction.grid.detach())
-        loss, errors = self.pixel_loss(prediction.logits.float(), small_labels, areas)
+        targets = prediction.targets(labels)
+        loss, errors = self.pixel_loss(prediction.logits.float(), targets, areas)
         terms = {"segmentation": loss}
         if self.density is not None:
             terms["density"] = self.density(prediction.sampled.density, labels, errors, progress)

@@ -27,7 +27,7 @@ from deformsample.plotting.panels import (
     wrong_pixels,
 )
 from deformsample.plotting.places import Place
-from deformsample.segmenters import Downsampler, Prediction, SampledSegmenter
+from deformsample.segmenters import Downsampler, Predicted, Segmenter
 
 _PANEL = 3.4  # inches of a panel's longer side
 
@@ -71,16 +71,17 @@ def sampled_picture(downsampler: Downsampler, image: Tensor, title: str) -> Samp
 
 @torch.no_grad()
 def picture_of(
-    segmenter: SampledSegmenter, image: Tensor, title: str, labels: Tensor | None = None
+    segmenter: Segmenter, image: Tensor, title: str, labels: Tensor | None = None
 ) -> SegmentedPicture:
     """Sample and segment one image (1, 3, H, W), for a figure; oracles see the labels (1, H, W)."""
     height, width = image.shape[2:]
-    prediction: Prediction = segmenter(image, labels)
+    prediction: Predicted = segmenter(image, labels)
+    sampled = prediction.sampled
     return SegmentedPicture(
         title,
-        prediction.sampled.grid[0],
-        prediction.sampled.density[0, 0],
-        prediction.sampled.image[0],
+        sampled.grid[0],
+        sampled.density[0, 0],
+        sampled.image[0],
         prediction.labels((height, width))[0],
     )
 

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.profiler import record_function
 
 from deformsample.errors import ArgumentError
@@ -19,10 +18,7 @@ from deformsample.geometry import (
     warp_pyramid,
 )
 from deformsample.samplers import OracleSampler, Placement, Sampler
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
+from deformsample.segmenters.normalising import Normalising, white
 
 Warp: TypeAlias = Callable[[Tensor, "float | None"], Tensor]
 """From a grid (b, h, w, 2) and a level bias to samples (b, 3, h, w) in [0, 1]."""
@@ -41,7 +37,7 @@ class Downsampled(NamedTuple):
     """The density map (b, 1, h', w') of the thumbnail's size, with sum 1."""
 
 
-class Downsampler(nn.Module):
+class Downsampler(Normalising):
     """Sample an image through a grid that a sampler places by a thumbnail.
 
     Args:
@@ -56,9 +52,6 @@ class Downsampler(nn.Module):
         sample_gradient: let the loss move the samples by the differences of the image around them;
             without it, the grid learns only from what the loss says of the grid itself.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
@@ -82,8 +75,6 @@ class Downsampler(nn.Module):
         self.thumbnail_scale = thumbnail_scale
         self.level_bias = level_bias
         self.sample_gradient = sample_gradient
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def downsample(self, image: Tensor, labels: Tensor | None = None) -> Downsampled:
         """Sample an image.
@@ -93,15 +84,15 @@ class Downsampler(nn.Module):
             labels: (b, H, W) true class ids, which only an
                 :class:`~deformsample.samplers.OracleSampler` looks at.
         """
-        white = _white(image)  # dividing the few samples is cheaper than dividing the whole image
+        full = white(image)  # dividing the few samples is cheaper than dividing the whole image
         pyramid: list[Tensor] = []  # made when the first sample is taken
 
         def sampled(grid: Tensor, level_bias: float | None) -> Tensor:
             if level_bias is None:
-                return warp(image, grid) / white
+                return warp(image, grid) / full
             if not pyramid:
                 pyramid.extend(image_pyramid(image))
-            return warp_pyramid(pyramid, grid, level_bias) / white
+            return warp_pyramid(pyramid, grid, level_bias) / full
 
         height, width = image.shape[2:]
         return self.downsample_by(sampled, (height, width), len(image), labels)
@@ -141,10 +132,6 @@ class Downsampler(nn.Module):
         placement: Placement = self.sampler(self._normalised(thumbnail), size)
         return placement
 
-    def _normalised(self, image: Tensor) -> Tensor:
-        # Convolutions are faster with the channels of a pixel side by side.
-        return ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-
 
 def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:
     """The size (h, w) to sample an image of ``image_size`` at.
@@ -166,16 +153,3 @@ def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:
 def _scaled(size: Size, scale: float) -> Size:
     """So that a whole scale, or one over it, puts samples on samples."""
     return max(2, round((size[0] - 1) * scale) + 1), max(2, round((size[1] - 1) * scale) + 1)
-
-
-def _white(image: Tensor) -> float:
-    """The value of white in an image."""
-    if image.ndim != 4 or image.shape[1] != 3:
-        raise ArgumentError(
-            f"Expected `image` of shape (b, 3, h, w), but got {tuple(image.shape)}."
-        )
-    if image.dtype == torch.uint8:
-        return 255.0
-    if image.is_floating_point():
-        return 1.0
-    raise ArgumentError(f"Expected `image` of uint8, or float in [0, 1], but got {image.dtype}.")

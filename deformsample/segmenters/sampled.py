@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.profiler import record_function
-from torch.nn import functional as F
 
-from deformsample.geometry import Size, resize_grid, unwarp_labels
+from deformsample.geometry import Size, resize_grid, unwarp_labels, warp_labels
 from deformsample.samplers import Sampler
-from deformsample.segmenters.downsampling import Downsampled, Downsampler
+from deformsample.segmenters.base import Segmenter
+from deformsample.segmenters.downsampling import Downsampled, Downsampler, sampled_size
 
 
 class Prediction(NamedTuple):
@@ -31,12 +32,16 @@ class Prediction(NamedTuple):
         with record_function("unwarp"):
             return unwarp_labels(self.logits.float(), self.grid, size)
 
+    def targets(self, labels: Tensor) -> Tensor:
+        """The true class where each logit is, (b, h, w), from labels (b, H, W) of the image."""
+        return warp_labels(labels, self.grid.detach())
+
 
 STAGES = ("thumbnail", "density", "warp", "network", "unwarp")
 """Names of the steps of the method in a profile (``torch.profiler``), in their order."""
 
 
-class SampledSegmenter(Downsampler):
+class SampledSegmenter(Downsampler, Segmenter):
     """Sample an image through a grid, segment the small image, and put the labels back.
 
     Args:
@@ -65,6 +70,11 @@ class SampledSegmenter(Downsampler):
         self.network_multiple = network_multiple
         self.to(memory_format=torch.channels_last)
 
+    @property
+    def title(self) -> str:
+        """That of the sampler."""
+        return self.sampler.title
+
     def forward(self, image: Tensor, labels: Tensor | None = None) -> Prediction:
         """Segment an image at its samples.
 
@@ -85,17 +95,12 @@ class SampledSegmenter(Downsampler):
         return Prediction(logits, grid, sampled)
 
     @torch.no_grad()
-    def segment(self, image: Tensor) -> Tensor:
-        """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8."""
+    def segment(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8; labels as of ``forward``."""
         height, width = image.shape[2:]
-        prediction: Prediction = self(image)
+        prediction: Prediction = self(image, labels)
         return prediction.labels((height, width))
 
-    def _logits(self, small: Tensor) -> Tensor:
-        h, w = small.shape[2:]
-        right, down = -w % self.network_multiple, -h % self.network_multiple
-        if not right and not down:
-            whole: Tensor = self.network(small)
-            return whole
-        padded: Tensor = self.network(F.pad(small, (0, right, 0, down), mode="replicate"))
-        return padded[..., :h, :w]
+    def pixels(self, size: Size) -> int:
+        """Those of the small image."""
+        return math.prod(sampled_size(size, self.sampled_size))

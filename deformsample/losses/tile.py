@@ -1,0 +1,36 @@
+"""The loss of what sees every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from deformsample.losses.pixelwise import PixelLoss
+from deformsample.segmenters import Predicted
+
+
+class TileLoss(nn.Module):
+    """Loss of the logits where they are, such as at all pixels of a tile.
+
+    Args:
+        class_weights: one weight per class, or ``None`` for equal ones.
+        extra: a second loss beside the cross-entropy, see :class:`PixelLoss`.
+        extra_weight: its factor.
+        cross_entropy_weight: factor of the cross-entropy; 0 leaves the second loss alone.
+    """
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        extra: nn.Module | None = None,
+        extra_weight: float = 1.0,
+        cross_entropy_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.pixel_loss = PixelLoss(class_weights, extra, extra_weight, cross_entropy_weight)
+
+    def forward(self, prediction: Predicted, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        """The term ``segmentation``; arguments as of :class:`WarpedLoss`."""
+        loss, _ = self.pixel_loss(prediction.logits.float(), prediction.targets(labels))
+        return {"segmentation": loss}
