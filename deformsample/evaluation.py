@@ -111,7 +111,7 @@ def cost(segmenter: Segmenter, part: SplitDataset, repeats: int = 5) -> dict[str
     def work() -> Tensor:
         return segmenter.segment(image, labels)
 
-    memory = _peak_memory(work, device)
+    memory = peak_memory(work, device)
     work()
     stages = [_stage_seconds(work, device) for _ in range(repeats)]
     seconds = {name: median(run[name] for run in stages) for name in STAGES}
@@ -166,19 +166,34 @@ def _stage_seconds(work: Callable[[], object], device: torch.device) -> dict[str
     }
 
 
-def _peak_memory(work: Callable[[], object], device: torch.device) -> dict[str, float]:
+def peak_memory(
+    work: Callable[[], object], device: torch.device, rest: int | None = None
+) -> dict[str, float]:
+    """``megabytes`` that work takes at most, beyond those at rest; empty where nobody tells.
+
+    Args:
+        work: what to do.
+        device: whose memory it takes.
+        rest: bytes of :func:`memory_in_use` before any work; ``None`` for those of now.
+    """
+    before = memory_in_use(device) if rest is None else rest
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
         work()
         return {"megabytes": (torch.cuda.max_memory_allocated(device) - before) / 1e6}
     marks = Path("/proc/self/clear_refs")
     if not marks.exists():
         return {}
     marks.write_text("5")  # forgets the highest memory so far
-    before = _resident("VmRSS")
     work()
     return {"megabytes": (_resident("VmHWM") - before) / 1e6}
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Bytes of the GPU's allocator, or of this process where the system is Linux; else 0."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return _resident("VmRSS") if Path("/proc/self/status").exists() else 0
 
 
 def _resident(name: str) -> int:

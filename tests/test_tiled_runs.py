@@ -18,7 +18,7 @@ from deformsample.data.large import TiffImage
 from deformsample.errors import ArgumentError
 from deformsample.large import segment_large
 from deformsample.segmenters import SampledSegmenter, TiledSegmenter
-from tests.conftest import save
+from tests.conftest import save, scene
 
 TINY = [
     "--model.segmenter.network=deformsample.networks.UNet",
@@ -26,7 +26,7 @@ TINY = [
     "--model.segmenter.tile=[24,32]",
     "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false",
-    "--trainer.max_epochs=2",
+    "--trainer.max_epochs=1",
     "--trainer.check_val_every_n_epoch=1",
     "--data.num_workers=0",
     "--data.batch_size=2",
@@ -34,19 +34,29 @@ TINY = [
 CONFIGS = ["--config=folder.yaml", "--config=method/tiled.yaml"]
 
 
+@pytest.fixture(scope="module")
+def last(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for n in range(6):
+        image, ids = scene(n, 64, 96, classes=2)
+        save(root / "images" / f"{n}.png", image)
+        save(root / "labels" / f"{n}.png", ids)
+    run = tmp_path_factory.mktemp("tiled")
+    assert main(["fit", *CONFIGS, f"--data.root={root}", f"--output={run}", *TINY]) == 0
+    return run / "checkpoints" / "last.ckpt"
+
+
 @pytest.fixture
-def last(folder_tree: Path, in_tmp: Path) -> Path:
-    arguments = ["fit", *CONFIGS, f"--data.root={folder_tree}", "--output=run", *TINY]
-    assert main(arguments) == 0
-    return Path("run/checkpoints/last.ckpt")
+def config(last: Path) -> str:
+    return f"--config={last.parents[1] / 'config.yaml'}"
 
 
 def test_a_tiled_run_from_training_to_label_maps(
-    last: Path, folder_tree: Path, image: Pixels, capsys: pytest.CaptureFixture[str]
+    last: Path, config: str, in_tmp: Path, image: Pixels, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (last.parent / "best.ckpt").is_file()
     for command in ("validate", "test", "predict"):
-        common = ["--config=run/config.yaml", f"--ckpt_path={last}", f"--output={command}"]
+        common = [config, f"--ckpt_path={last}", f"--output={command}"]
         assert main([command, *common]) == 0
     written = list(Path("predict/predictions").iterdir())
     assert len(written) == 1
@@ -69,8 +79,10 @@ def test_a_tiled_run_from_training_to_label_maps(
     assert "TiledSegmenter (tile [24, 32], overlap 0.5, blending uniform" in capsys.readouterr().out
 
 
-def test_measures_of_a_tiled_run(last: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    common = ["measure", str(last), "--config=run/config.yaml"]
+def test_measures_of_a_tiled_run(
+    last: Path, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["measure", str(last), config]
     capsys.readouterr()
     assert main(common) == 0
     scores = json.loads(capsys.readouterr().out)
@@ -85,7 +97,7 @@ def test_measures_of_a_tiled_run(last: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_what_only_samples_can_do_is_said(
-    last: Path, image: Pixels, capsys: pytest.CaptureFixture[str]
+    last: Path, image: Pixels, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ArgumentError, match=r"this one segments tiles of 24 x 32, overlap 0\.5"):
         deformsample.load(last).downsample(image)
@@ -94,8 +106,10 @@ def test_what_only_samples_can_do_is_said(
     assert "it can only segment" in capsys.readouterr().err
 
 
-def test_a_tiled_and_a_sampled_checkpoint_in_one_picture(last: Path, checkpoint: Path) -> None:
-    both = ["compare", str(last), str(checkpoint), "--config=run/config.yaml"]
+def test_a_tiled_and_a_sampled_checkpoint_in_one_picture(
+    last: Path, config: str, checkpoint: Path, in_tmp: Path
+) -> None:
+    both = ["compare", str(last), str(checkpoint), config]
     assert main([*both, "--output=both.png", "--places=places.png"]) == 0
     assert Path("both.png").stat().st_size > 10_000
 
@@ -109,9 +123,7 @@ def test_a_loss_that_needs_a_grid_is_one_line(
     assert "set `model.loss.class_path` to `deformsample.losses.TileLoss`" in error
 
 
-def test_large_files_are_segmented_in_rows_of_tiles(
-    last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_files_are_segmented_in_rows_of_tiles(last: Path, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 90, 3), dtype=np.uint8)
     file = tmp_path / "large.tif"
     tifffile.imwrite(file, pixels, photometric="rgb", tile=(64, 64))
@@ -121,7 +133,7 @@ def test_large_files_are_segmented_in_rows_of_tiles(
     assert np.array_equal(tifffile.imread(tmp_path / "labels.tif"), model.segment(pixels))
 
 
-def test_a_benchmark_has_tiles_and_samples_in_one_table(folder_tree: Path, in_tmp: Path) -> None:
+def test_a_benchmark_sets_the_size_of_a_tile(folder_tree: Path, in_tmp: Path) -> None:
     network = {"class_path": "deformsample.networks.UNet", "init_args": {"widths": [4, 4]}}
     segmenter = {
         "class_path": "deformsample.segmenters.SampledSegmenter",
@@ -143,11 +155,12 @@ def test_a_benchmark_has_tiles_and_samples_in_one_table(folder_tree: Path, in_tm
             "tiled": {"configs": ["method/tiled.yaml"], "size": "tile"},
         },
     }
-    (in_tmp / "plan.yaml").write_text(yaml.safe_dump(plan))
-    assert main(["benchmark", "--config", "plan.yaml", "--output", "out", "--jobs", "2"]) == 0
+    (in_tmp / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
+    command = ["benchmark", "--config", "plan.yaml", "--output", "out"]
+    assert main([*command, "--method", "tiled"]) == 0
     rows = read_csv(in_tmp / "out" / "results.csv")
-    assert [row.method for row in rows] == ["uniform", "tiled"]
-    assert rows[1].cost["pixels"] == 7 * 7 * 16 * 24
+    assert [row.method for row in rows] == ["tiled"]
+    assert rows[0].cost["pixels"] == 7 * 7 * 16 * 24
     table = (in_tmp / "out" / "results.md").read_text()
     assert "| tiled | " in table
 

@@ -168,7 +168,7 @@ def _accuracy_table(plan: Plan, rows: Sequence[Row], own: Sequence[Row]) -> str:
             gain = f" ({row.mean(key) / base - 1:+.0%})" if shown else ""
             cells.append(_value(row, key) + gain)
         lines.append([*cells, str(len(row.seeds))])
-    return _table(lines)
+    return table(lines)
 
 
 def _cost_table(own: Sequence[Row]) -> str:
@@ -186,7 +186,7 @@ def _cost_table(own: Sequence[Row]) -> str:
                     f"{row.cost['seconds'] * 1e3:.0f}",
                 ]
             )
-    return _table(lines)
+    return table(lines)
 
 
 def _value(row: Row, name: str) -> str:
@@ -197,7 +197,8 @@ def _value(row: Row, name: str) -> str:
     return f"{mean:.3f}{spread}"
 
 
-def _table(lines: Sequence[Sequence[str]]) -> str:
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as a Markdown table; the first one is its head."""
     head, *body = lines
     rows = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

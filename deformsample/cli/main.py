@@ -17,6 +17,7 @@ from deformsample.cli.errors import reported
 from deformsample.cli.export import add_export
 from deformsample.cli.images import add_image_commands
 from deformsample.cli.info import add_info
+from deformsample.cli.tiles import add_tiles
 from deformsample.cli.train import SUBCOMMANDS
 from deformsample.cli.train import main as train
 
@@ -46,7 +47,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     images = add_image_commands(commands)
-    others = (add_compare, add_export, add_info, add_check, add_measure, add_benchmark)
+    others = (
+        add_compare,
+        add_export,
+        add_info,
+        add_check,
+        add_measure,
+        add_benchmark,
+        add_tiles,
+    )
     for command in (*images, *(add(commands) for add in others)):
         _common(command)
     for name, purpose in SUBCOMMANDS.items():
