@@ -42,7 +42,7 @@ def pictures(image: Tensor, options: argparse.Namespace) -> Iterator[SampledPict
             downsampler = Downsampler(sampler(), budget, level_bias=bias)
             yield sampled_picture(downsampler, image[None], f"{name}, level bias {bias:g}")
     for file in options.checkpoint:
-        yield sampled_picture(load(file).segmenter, image[None], file)
+        yield sampled_picture(load(file).downsampler, image[None], file)
 
 
 def main() -> None:

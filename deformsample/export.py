@@ -55,6 +55,11 @@ def export_program(model: Model, image_size: Size) -> ExportedProgram:
     """
     if min(image_size) < 2:
         raise ArgumentError(f"Expected an image size of at least 2 x 2, but got {image_size}.")
+    if not isinstance(model.segmenter, SampledSegmenter):
+        raise ArgumentError(
+            "Expected a checkpoint that samples images, but this one segments "
+            f"{model.segmenter.title}: export its network by itself."
+        )
     graph = _Graph(model.segmenter).eval()
     image = torch.zeros(1, 3, *image_size, dtype=torch.uint8, device=model.segmenter.mean.device)
     graph(image)  # tells what is wrong with a model, and makes the constants that graphs hold

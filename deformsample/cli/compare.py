@@ -108,9 +108,7 @@ def _pictures(
 ) -> list[SampledPicture]:
     """In the order of the arguments; checkpoints first say how many samples there are."""
     size = (image.shape[1], image.shape[2])
-    segmented = {
-        k: model.picture(image, model.segmenter.title) for k, model in models.items()
-    }
+    segmented = {k: model.picture(image, model.segmenter.title) for k, model in models.items()}
     wanted: tuple[int, int] | int = options.pixels or default_budget(size)
     if segmented and options.pixels is None:
         small = next(iter(segmented.values())).small
