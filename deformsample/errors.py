@@ -19,6 +19,10 @@ class DataError(DeformsampleError):
     """A file of a data set, or an image to work on, is missing or cannot be used."""
 
 
+class TrainingError(DeformsampleError):
+    """Training cannot go on."""
+
+
 class WriteError(DeformsampleError):
     """A result cannot be written."""
 

@@ -15,7 +15,7 @@ from deformsample.cli.train import main as train
 from deformsample.data.images import Pixels
 from deformsample.inference import build_segmenter
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 SMALL = [
     "--model.segmenter.network.name=hrnet_w18_small",
