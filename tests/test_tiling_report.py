@@ -88,6 +88,14 @@ def test_tables_and_histogram(outcomes: list[Outcome]) -> None:
     assert sum(bars) == 4
 
 
+def test_several_classes_are_told_apart_and_taken_as_one() -> None:
+    counts = torch.tensor([[50, 0, 0], [0, 30, 10], [0, 10, 30]])
+    found = Outcome("a", WHOLE, counts, [1, 2], 1, 1.0)
+    head, _, row = tiling_tables([found], WHOLE, {}, ["ground", "x", "y"]).splitlines()[:3]
+    assert "| IoU, x, of all pixels | IoU, y, of all pixels | IoU, foreground, of all" in head
+    assert "| 1.0000 | 1.0000 | 0.600 | 0.600 | 1.000 | 0.00% |" in row
+
+
 @pytest.fixture
 def part(folder_tree: Path) -> SplitDataset:
     dataset = Folder(str(folder_tree), TWO, shares=(1, 0, 0))

@@ -20,6 +20,7 @@ MARGIN = 0.1
 """A difference in Dice above this is told of by itself."""
 
 _BINS = 25
+_ALL = "foreground"
 
 
 def write_outcomes(outcomes: Sequence[Outcome], file: Path) -> None:
@@ -69,9 +70,15 @@ def tiling_tables(
 
 
 def _columns(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[str]:
-    classes = [f"IoU, {names[i]}, of all pixels" for i in outcomes[0].foreground]
+    classes = [f"IoU, {name}, of all pixels" for name in _classes(outcomes[0], names)]
     shares = ["false positives", "false negatives"]
     return ["Dice", "IoU", *classes, *shares, "network's pixels", "seconds", "memory"]
+
+
+def _classes(outcome: Outcome, names: Sequence[str]) -> list[str]:
+    """The classes of the foreground, and all of them as one where they are several."""
+    own = [names[i] for i in outcome.foreground]
+    return [*own, _ALL] if len(own) > 1 else own
 
 
 def _cells(
@@ -82,15 +89,13 @@ def _cells(
 ) -> list[str]:
     own = [o for o in outcomes if o.setting == setting]
     total = torch.stack([o.confusion for o in own]).sum(dim=0)
-    by_class = iou_report(total, names, {})
+    members = {_ALL: [names[i] for i in own[0].foreground]}
+    by_class = iou_report(total, names, members)
     pixels = int(total.sum())
     return [
         f"{fmean(o.dice for o in own):.4f}",
         f"{fmean(o.iou for o in own):.4f}",
-        *(
-            f"{float(by_class[names[i]]):.3f}" if names[i] in by_class else "-"
-            for i in own[0].foreground
-        ),
+        *(f"{float(by_class[n]):.3f}" if n in by_class else "-" for n in _classes(own[0], names)),
         *(f"{sum(o.counts[n] for o in own) / pixels:.2%}" for n in (1, 2)),
         f"{fmean(o.pixels for o in own) / 1e6:.2f} M",
         f"{fmean(o.seconds for o in own):.2f}",
