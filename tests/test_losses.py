@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from segmentation_models_pytorch.losses import LovaszLoss
@@ -24,13 +26,15 @@ from deformsample.losses import (
     EdgeTerm,
     ErrorDivergence,
     FullResolutionLoss,
+    NegativeLogDice,
+    TileLoss,
     WarpedLoss,
     cross_entropy,
 )
 from deformsample.losses.full_resolution import lattice_step
 from deformsample.networks import DeformationNet, UNet
 from deformsample.samplers import EdgeOptimalOracle, LearnedSampler
-from deformsample.segmenters import Downsampled, Prediction, SampledSegmenter
+from deformsample.segmenters import Downsampled, Prediction, SampledSegmenter, TiledSegmenter
 
 NONE = torch.zeros(2, 4, 4)  # errors, which edge terms do not look at
 
@@ -291,3 +295,61 @@ def test_a_training_step_can_be_compiled() -> None:
     for plain, compiled in zip(*gradients, strict=True):
         assert plain is not None
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-6)
+
+
+# What sees every pixel
+
+
+def test_negative_log_dice_is_that_of_the_paper() -> None:
+    likely = torch.tensor([[0.9, 0.2, 0.6], [0.3, 0.5, 0.8]], dtype=torch.float64)
+    true = torch.tensor([[1, 0, 1], [255, 0, 1]])
+    logits = torch.stack((torch.log(1 - likely), torch.log(likely)))[None]
+    both = 0.9 + 0.6 + 0.8
+    expected = -math.log((2 * both + 1) / (both + 0.2 + 0.5 + 3 + 1))
+    assert float(NegativeLogDice()(logits, true[None])) == pytest.approx(expected)
+    whole = (2 * both + 0.5) / (both + 0.2 + 0.5 + 3 + 0.5)
+    assert float(NegativeLogDice(0.5)(logits, true[None])) == pytest.approx(-math.log(whole))
+
+
+def test_negative_log_dice_is_the_mean_over_foreground_classes() -> None:
+    logits = torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    labels = torch.randint(0, 3, (2, 5, 4))
+    probabilities = logits.softmax(dim=1)
+    terms = []
+    for k in (1, 2):
+        p, t = probabilities[:, k], (labels == k).double()
+        terms.append(-torch.log((2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)))
+    torch.testing.assert_close(NegativeLogDice()(logits, labels), torch.stack(terms).mean())
+
+
+def test_negative_log_dice_has_a_gradient_and_bears_images_without_a_class() -> None:
+    logits = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 2, (1, 3, 4))
+    assert torch.autograd.gradcheck(lambda x: NegativeLogDice()(x, labels), logits)
+    none = NegativeLogDice()(logits, torch.full((1, 3, 4), 255))
+    assert float(none) == 0
+
+
+def test_tile_loss_is_cross_entropy_and_the_extra_loss_at_the_pixels_of_the_tile() -> None:
+    segmenter = TiledSegmenter(torch.nn.Conv2d(3, 2, 1), (6, 8)).train()
+    labels = torch.randint(0, 2, (2, 20, 30), dtype=torch.uint8)
+    labels[:, 3] = 255
+    prediction = segmenter(torch.rand(2, 3, 20, 30))
+    targets = prediction.targets(labels).long()
+    entropy = F.cross_entropy(prediction.logits, targets, ignore_index=255)
+    dice = NegativeLogDice()(prediction.logits, targets)
+    plain = TileLoss()(prediction, labels, 0.5)
+    assert list(plain) == ["segmentation"]
+    torch.testing.assert_close(plain["segmentation"], entropy)
+    both = TileLoss(extra=NegativeLogDice(), extra_weight=2.0)(prediction, labels, 0.5)
+    torch.testing.assert_close(both["segmentation"], entropy + 2 * dice)
+    alone = TileLoss(extra=NegativeLogDice(), cross_entropy_weight=0.0)(prediction, labels, 0.5)
+    torch.testing.assert_close(alone["segmentation"], dice)
+
+
+@pytest.mark.parametrize("loss", [FullResolutionLoss(), WarpedLoss(), EdgeGridLoss()])
+def test_losses_that_need_a_grid_say_so(loss: torch.nn.Module) -> None:
+    segmenter = TiledSegmenter(torch.nn.Conv2d(3, 2, 1), (6, 8)).train()
+    prediction = segmenter(torch.rand(1, 3, 20, 30))
+    with pytest.raises(ArgumentError, match=r"needs no sampling grid.*losses\.TileLoss"):
+        loss(prediction, torch.zeros(1, 20, 30, dtype=torch.uint8), 1.0)

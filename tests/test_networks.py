@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
 from deformsample.networks import DeformationNet, HRNet, PSPNet, UNet
@@ -110,3 +110,28 @@ def test_pspnet_sees_the_whole_image() -> None:
 def test_an_unknown_backbone_is_named() -> None:
     with pytest.raises(ArgumentError, match="`name` of a model of timm, but got 'resnet19'"):
         PSPNet(2, "resnet19")
+
+
+def test_dropout_of_a_unet_is_before_the_poolings_it_is_given_for() -> None:
+    torch.manual_seed(0)
+    net = UNet(2, (4, 4, 4), dropout=[0.0, 0.5])
+    plain = UNet(2, (4, 4, 4))
+    plain.load_state_dict(net.state_dict())
+    image = torch.rand(1, 3, 16, 24)
+    assert torch.equal(net.eval()(image), plain.eval()(image))
+    pooled: list[Tensor] = []
+    for level in net.train().down[1:]:
+        level.register_forward_pre_hook(lambda _, given: pooled.append(given[0]))
+    first: list[Tensor] = []
+    net.down[0].register_forward_hook(lambda _m, _i, result: first.append(result))
+    second: list[Tensor] = []
+    net.down[1].register_forward_hook(lambda _m, _i, result: second.append(result))
+    net(image)
+    assert torch.equal(pooled[0], torch.nn.functional.max_pool2d(first[0], 2))
+    assert not torch.equal(pooled[1], torch.nn.functional.max_pool2d(second[0], 2))
+
+
+@pytest.mark.parametrize("dropout", [[0.1, 0.1], [1.0], [-0.1]])
+def test_dropout_that_cannot_be_is_named(dropout: list[float]) -> None:
+    with pytest.raises(ArgumentError, match=r"`dropout` in \[0, 1\).*fewer than `widths`"):
+        UNet(2, (4, 4), dropout=dropout)

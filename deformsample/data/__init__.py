@@ -6,6 +6,7 @@ from deformsample.data.dataset import Sample, SegmentationDataset, Split
 from deformsample.data.deepglobe import DeepGlobe
 from deformsample.data.folder import Folder
 from deformsample.data.module import Batch, SegmentationData, SplitDataset
+from deformsample.data.nifti import Nifti
 
 __all__ = [
     "Batch",
@@ -13,6 +14,7 @@ __all__ = [
     "Cityscapes",
     "DeepGlobe",
     "Folder",
+    "Nifti",
     "Sample",
     "SegmentationData",
     "SegmentationDataset",

@@ -23,6 +23,8 @@ class UNet(nn.Module):
         widths: channels of the levels, the finest first.
         in_channels: of the input.
         refinement: output points from one sample to the next, per side.
+        dropout: share of the features that training drops at the end of each level on the way down,
+            before they are pooled, the finest first; levels beyond the list drop none.
     """
 
     def __init__(
@@ -31,12 +33,19 @@ class UNet(nn.Module):
         widths: Sequence[int] = (24, 48, 96, 96),
         in_channels: int = 3,
         refinement: int = 1,
+        dropout: Sequence[float] = (),
     ) -> None:
         super().__init__()
         if not widths or min(widths) < 1:
             raise ArgumentError(
                 f"Expected `widths` to be positive channel counts, but got {list(widths)}."
             )
+        if len(dropout) >= len(widths) or any(not 0 <= share < 1 for share in dropout):
+            raise ArgumentError(
+                "Expected `dropout` in [0, 1) for levels that are pooled, fewer than `widths`, but "
+                f"got {list(dropout)} and {list(widths)}."
+            )
+        self.dropout = [*dropout, *[0.0] * (len(widths) - len(dropout))]
         before = [in_channels, *widths]
         self.down = nn.ModuleList(_level(a, b) for a, b in zip(before[:-1], widths, strict=True))
         self.up = nn.ModuleList(
@@ -52,8 +61,9 @@ class UNet(nn.Module):
         """
         skips: list[Tensor] = []
         x = image
-        for level in self.down:
+        for level, share in zip(self.down, self.dropout, strict=True):
             x = level(F.max_pool2d(x, 2, ceil_mode=True) if skips else x)
+            x = F.dropout(x, share, self.training) if share else x
             skips.append(x)
         for level, skip in zip(self.up, skips[-2::-1], strict=True):
             x = F.interpolate(x, skip.shape[2:], mode="bilinear", align_corners=True)

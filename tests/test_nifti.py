@@ -1,0 +1,180 @@
+"""Slices of volumes, on small volumes."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from deformsample.cli.main import main
+from deformsample.data import Nifti, SegmentationData
+from deformsample.data.dataset import Split
+from deformsample.errors import ArgumentError, DataError
+
+CLASSES = {"background": (0, 0, 0), "tumour": (255, 255, 255)}
+VALUES = {"background": [0], "tumour": [1, 4]}
+
+
+def write(path: Path, voxels: npt.NDArray[np.int16]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+    return path
+
+
+def volume(number: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
+    """A bright ball in a head of (x, y, z) = (40, 32, 4) voxels, 0 outside of it."""
+    random = np.random.default_rng(number)
+    x, y = np.mgrid[:40, :32]
+    head = np.hypot((x - 20) / 18, (y - 16) / 14) < 1
+    tumour = np.hypot(x - random.uniform(12, 28), y - random.uniform(10, 22)) < 6
+    grey = np.where(head, 300 + 400 * tumour + random.normal(0, 20, (40, 32)), 0)
+    image = np.repeat(grey[..., None], 4, axis=2)
+    labels = np.repeat(np.where(tumour & head, 4, 0)[..., None], 4, axis=2)
+    return image.astype(np.int16), labels.astype(np.int16)
+
+
+@pytest.fixture
+def brats(tmp_path: Path) -> Path:
+    root = tmp_path / "brats"
+    for n in range(7):
+        image, labels = volume(n)
+        write(root / "HGG" / f"P{n}" / f"P{n}_flair.nii.gz", image)
+        write(root / "HGG" / f"P{n}" / f"P{n}_t1.nii.gz", image * 0 + 7)
+        write(root / "HGG" / f"P{n}" / f"P{n}_seg.nii.gz", labels)
+    return root
+
+
+@pytest.fixture
+def decathlon(tmp_path: Path) -> Path:
+    root = tmp_path / "decathlon"
+    for n in range(4):
+        image, labels = volume(n)
+        write(root / "imagesTr" / f"BRATS_{n:03}.nii.gz", np.stack((image, 0 * image + 9), axis=-1))
+        write(root / "labelsTr" / f"BRATS_{n:03}.nii.gz", labels)
+        (root / "imagesTr" / f"._BRATS_{n:03}.nii.gz").write_bytes(b"of another system")
+    return root
+
+
+def test_slices_are_images_of_rows_and_columns(tmp_path: Path) -> None:
+    image = np.zeros((3, 2, 2), np.int16)
+    image[:, :, 1] = [[0, 100], [150, 200], [300, 250]]  # (x, y)
+    labels = np.zeros((3, 2, 2), np.int16)
+    labels[2, 0, 1], labels[2, 1, 1] = 4, 2
+    write(tmp_path / "P" / "P_flair.nii", image)
+    write(tmp_path / "P" / "P_seg.nii", labels)
+    data = Nifti(str(tmp_path), CLASSES, VALUES, percentiles=(0, 100), shares=(1, 0, 0))
+    samples = data.samples("train")
+    assert [s.name for s in samples] == ["P_000", "P_001"]
+    assert not data.read_image(samples[0]).any()
+    pixels = data.read_image(samples[1])
+    assert pixels.shape == (2, 3, 3)
+    # From 100 to 300: black to white; what is 0 is outside.
+    assert pixels[..., 0].tolist() == [[0, 64, 255], [0, 128, 191]]
+    assert (pixels == pixels[..., :1]).all()
+    assert data.read_labels(samples[1]).tolist() == [[0, 0, 1], [0, 0, 255]]
+
+
+def test_percentiles_are_of_the_voxels_that_are_not_0(tmp_path: Path) -> None:
+    image = np.zeros((101, 10, 1), np.int16)
+    image[:, 0, 0] = np.arange(1000, 1101)
+    write(tmp_path / "P" / "P_flair.nii.gz", image)
+    write(tmp_path / "P" / "P_seg.nii.gz", image * 0)
+    data = Nifti(str(tmp_path), CLASSES, VALUES, percentiles=(10, 90), shares=(1, 0, 0))
+    row = data.read_image(data.samples("train")[0])[0, :, 0]
+    assert row[[0, 10, 50, 90, 100]].tolist() == [0, 0, 128, 255, 255]
+    assert row[30] == round(255 * 20 / 80)
+
+
+@pytest.mark.parametrize("layout", ["brats", "decathlon"])
+def test_patients_are_never_in_two_splits(layout: str, request: pytest.FixtureRequest) -> None:
+    root: Path = request.getfixturevalue(layout)
+    splits: tuple[Split, ...] = ("train", "val", "test")
+    data = Nifti(str(root), CLASSES, VALUES, shares=(0.5, 0.25, 0.25))
+    found = {split: {s.name[:-4] for s in data.samples(split)} for split in splits}
+    assert all(found.values())
+    assert len(set.union(*found.values())) == sum(map(len, found.values()))
+    for split in splits:
+        assert len(data.samples(split)) == 4 * len(found[split])
+
+
+def test_channels_of_the_decathlon(decathlon: Path) -> None:
+    first, second = (
+        Nifti(str(decathlon), CLASSES, VALUES, channel=c, shares=(1, 0, 0)) for c in (0, 1)
+    )
+    sample = first.samples("train")[0]
+    assert len(np.unique(first.read_image(sample))) > 10
+    assert np.unique(second.read_image(sample)).tolist() == [0]  # all voxels are alike
+    assert set(np.unique(first.read_labels(sample))) == {0, 1}
+    third = Nifti(str(decathlon), CLASSES, VALUES, channel=2, shares=(1, 0, 0))
+    with pytest.raises(DataError, match=r"channel 2 in .*, but it has 2: set `--data\.dataset"):
+        third.read_image(sample)
+
+
+def test_wrong_volumes_and_arguments_are_named(brats: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="`values` for each of at least 2 `classes`"):
+        Nifti(None, CLASSES, {"tumour": [1]})
+    with pytest.raises(ArgumentError, match=r"`percentiles` from 0 to 100.*\[90, 10\]"):
+        Nifti(None, CLASSES, VALUES, percentiles=(90, 10))
+    data = Nifti(str(brats), CLASSES, VALUES, shares=(1, 0, 0))
+    patient = brats / "HGG" / "P0"
+    sample = data.samples("train")[3]
+    (patient / "P0_seg.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"one file \*_seg\.nii\* with labels in .*P0, but found 0"):
+        data.samples("train")
+    write(patient / "P0_seg.nii.gz", np.zeros((40, 32, 2), np.int16))
+    with pytest.raises(DataError, match=r"labels for 4 slices of .*P0_seg\.nii\.gz has 2"):
+        data.read_labels(sample)
+    flair = patient / "P0_flair.nii.gz"
+    flair.write_bytes(flair.read_bytes()[:-500])
+    with pytest.raises(DataError, match=r"P0_flair\.nii\.gz cannot be decoded"):
+        data.read_image(sample)
+    flair.write_bytes(b"no volume")
+    with pytest.raises(DataError, match=r"a NIfTI volume, but .*P0_flair\.nii\.gz cannot be read"):
+        data.samples("train")
+    write(flair, np.zeros((4, 4), np.int16))
+    with pytest.raises(DataError, match=r"3 dimensions.*the shape \(4, 4\)"):
+        data.samples("train")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"volumes \*_flair\.nii\* in folders below .*empty"):
+        Nifti(str(tmp_path / "empty"), CLASSES, VALUES).samples("train")
+
+
+def test_all_slices_are_loaded(brats: Path) -> None:
+    data = SegmentationData(
+        lambda root: Nifti(root, CLASSES, VALUES), str(brats), batch_size=3, num_workers=0
+    )
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (3, 3, 32, 40)
+    assert batch["labels"].shape == (3, 32, 40)
+
+
+@pytest.mark.parametrize("method", ["tiled_paper", "uniform"])
+def test_the_shipped_config_through_the_command_line(
+    method: str, brats: Path, in_tmp: Path
+) -> None:
+    tiled = method == "tiled_paper"
+    own = (
+        ["--model.segmenter.tile=[16,16]", "--model.segmenter.network.widths=[4,4,4,4,4]"]
+        if tiled
+        else [
+            "--model.segmenter.network=deformsample.networks.UNet",
+            "--model.segmenter.network.widths=[4,4]",
+            "--model.segmenter.sampled_size=[16,20]",
+        ]
+    )
+    common = [
+        *("--config=brats.yaml", f"--config=method/{method}.yaml", f"--data.root={brats}", *own),
+        *("--data.num_workers=0", "--data.batch_size=4", "--trainer.accelerator=cpu"),
+        *("--trainer.enable_progress_bar=false", "--data.cache=cache"),
+    ]
+    assert main(["fit", *common, "--output=run", "--trainer.max_epochs=1"]) == 0
+    last = "run/checkpoints/last.ckpt"
+    for command in ("test", "predict"):
+        assert main([command, *common, f"--ckpt_path={last}", f"--output={command}"]) == 0
+    assert len(list(Path("predict/predictions").glob("P*_00?.png"))) == 4
+    if tiled:
+        report = ["tiles", last, "--config=run/config.yaml", "--images=2", "--output=report"]
+        assert main(report) == 0
+        assert "| whole |" in Path("report/tiles.md").read_text()
