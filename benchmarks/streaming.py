@@ -51,10 +51,10 @@ class Case(NamedTuple):
 
 
 def main() -> None:
-    """Measure, print a Markdown table, and write it, a CSV file and a plot."""
+    """Measure case by case, and print and write what is known."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sides", type=int, nargs="+", default=[1024, 2048, 4096, 8192])
-    parser.add_argument("--tiles", type=int, nargs="+", default=[512, 1024])
+    parser.add_argument("--tiles", type=int, nargs="+", default=[1024, 2048])
     parser.add_argument("--limit", type=float, default=12, help="GB that a process may take")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--case", type=int, nargs=2, metavar=("SIDE", "TILE"), help="0: whole")
@@ -70,14 +70,16 @@ def main() -> None:
                 case = run(side, tile)
             cases.append(case)
             print(row(case), flush=True)
-    text = markdown(cases)
-    print(f"\n{text}")
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "streaming.md").write_text(text, encoding="utf-8")
-    with (options.output / "streaming.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerows([Case._fields, *cases])
-    plot(cases).savefig(options.output / "streaming.png", dpi=120)
+            write(cases, options.output)
+
+
+def write(cases: Sequence[Case], folder: Path) -> None:
+    """A Markdown table, a CSV file and a plot of what is measured so far."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "streaming.md").write_text(markdown(cases), encoding="utf-8")
+    with (folder / "streaming.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([Case._fields, *cases])
+    plot(cases).savefig(folder / "streaming.png", dpi=120)
 
 
 def run(side: int, tile: int) -> Case:

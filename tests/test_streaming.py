@@ -36,6 +36,15 @@ class Residual(nn.Module):
         return y + z
 
 
+class Forked(nn.Module):
+    def __init__(self, last: Callable[[Tensor, Tensor], object]) -> None:
+        super().__init__()
+        self.convolution, self.last = nn.Conv2d(3, 3, 3), last
+
+    def forward(self, x: Tensor) -> object:
+        return self.last(x, self.convolution(x))
+
+
 sides = st.tuples(st.integers(1, 4), st.integers(1, 4))
 steps = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -130,6 +139,7 @@ def _works(body: nn.Module, image: Tensor) -> bool:
         return False
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(bodies(), st.integers(0, 12), st.integers(9, 47), st.integers(9, 47))
 def test_random_networks_stream_exactly(
@@ -161,6 +171,10 @@ def test_many_tiles_of_a_stack(size: tuple[int, int]) -> None:
 def test_padding_as_wide_as_the_kernel_has_cells_that_see_no_image() -> None:
     body = nn.Sequential(nn.Conv2d(3, 2, 1, 1, 3), nn.Sigmoid(), nn.Conv2d(2, 2, 2, 3, 4))
     assert assert_streams(body, 5, (11, 17)) > 10
+
+
+def test_a_map_may_be_added_to_itself() -> None:
+    assert assert_streams(Forked(lambda _, y: y + y), 6, (9, 12)) == 6
 
 
 def test_a_resnet_of_timm_streams_exactly() -> None:
@@ -254,15 +268,6 @@ def test_autocast_is_the_same_in_both_passes() -> None:
     got = torch.autograd.grad(features.sum(), [*body.parameters()])
     for one, other in zip(got, torch.autograd.grad(whole.sum(), [*body.parameters()]), strict=True):
         torch.testing.assert_close(one, other, rtol=0.1, atol=0.1)
-
-
-class Forked(nn.Module):
-    def __init__(self, last: Callable[[Tensor, Tensor], object]) -> None:
-        super().__init__()
-        self.convolution, self.last = nn.Conv2d(3, 3, 3), last
-
-    def forward(self, x: Tensor) -> object:
-        return self.last(x, self.convolution(x))
 
 
 @pytest.mark.parametrize(
