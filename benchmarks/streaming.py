@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 from torch import Tensor, nn
 
 from deformsample.networks import Streamed
@@ -54,7 +54,7 @@ def main() -> None:
     """Measure case by case, and print and write what is known."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sides", type=int, nargs="+", default=[1024, 2048, 4096, 8192])
-    parser.add_argument("--tiles", type=int, nargs="+", default=[1024, 2048])
+    parser.add_argument("--tiles", type=int, nargs="+", default=[1024])
     parser.add_argument("--limit", type=float, default=12, help="GB that a process may take")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--case", type=int, nargs=2, metavar=("SIDE", "TILE"), help="0: whole")
@@ -197,10 +197,10 @@ def plot(cases: Sequence[Case]) -> Figure:
         panel.set(xscale="log", yscale="log", xlabel="side of the image (pixels)", ylabel=label)
         sides = sorted({case.side for case in cases})
         panel.set_xticks(sides, [str(side) for side in sides])
-        panel.xaxis.set_minor_locator(NullLocator())
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        panel.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
-        panel.grid(visible=True, which="both", alpha=0.25)
+        panel.minorticks_off()
+        panel.grid(visible=True, alpha=0.25)
     panels[0].axhline(cases[-1].libraries / 1000, color="grey", linestyle=":", label="libraries")
     panels[0].legend(fontsize="small", title="hollow: extrapolated", title_fontsize="small")
     return figure
