@@ -1,5 +1,6 @@
-"""Networks: the deformation module, and segmentation networks for the small image."""
+"""Networks: the deformation module, and those that segment or classify what they are shown."""
 
+from deformsample.networks.classifying import ConvClassifier, TimmClassifier
 from deformsample.networks.deformation import DeformationNet
 from deformsample.networks.edge_regressor import EdgeRegressor
 from deformsample.networks.fixed_scores import FixedScores
@@ -8,4 +9,14 @@ from deformsample.networks.pspnet import PSPNet
 from deformsample.networks.streaming import Streamed
 from deformsample.networks.unet import UNet
 
-__all__ = ["DeformationNet", "EdgeRegressor", "FixedScores", "HRNet", "PSPNet", "Streamed", "UNet"]
+__all__ = [
+    "ConvClassifier",
+    "DeformationNet",
+    "EdgeRegressor",
+    "FixedScores",
+    "HRNet",
+    "PSPNet",
+    "Streamed",
+    "TimmClassifier",
+    "UNet",
+]

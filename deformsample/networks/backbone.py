@@ -1,4 +1,4 @@
-"""Backbones of timm."""
+"""Models of timm, and their features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from deformsample.errors import ArgumentError
 
 
 def backbone(name: str, weights: str | None, **options: Any) -> Any:
-    """A backbone that returns its features.
+    """A backbone that returns its features; arguments and errors as of :func:`timm_model`."""
+    return timm_model(name, weights, features_only=True, **options)
+
+
+def timm_model(name: str, weights: str | None, **options: Any) -> Any:
+    """A model of timm.
 
     Args:
         name: of the model in timm.
@@ -40,7 +45,6 @@ def backbone(name: str, weights: str | None, **options: Any) -> Any:
             name,
             pretrained=weights is not None,
             pretrained_cfg_overlay=overlay,
-            features_only=True,
             **options,
         )
     except Exception as error:

@@ -15,7 +15,14 @@ from deformsample.geometry import Size, identity_grid, warp
 from deformsample.segmenters.base import Segmenter
 from deformsample.segmenters.downsampling import Downsampled
 from deformsample.segmenters.normalising import white
-from deformsample.segmenters.tiles import Blending, blend_rows, tile_offsets, tile_weights
+from deformsample.segmenters.tiles import (
+    Blending,
+    blend_rows,
+    extended,
+    random_tiles,
+    tile_offsets,
+    tile_weights,
+)
 
 ReadRows: TypeAlias = Callable[[int, int], Tensor]
 """From the first row and the one after the last to these rows (b, 3, h, W), in [0, 1]."""
@@ -124,7 +131,7 @@ class TiledSegmenter(Segmenter):
         """
         full = white(image)
         if self.training:
-            tiles, corners = self._random_tiles(image)
+            tiles, corners = random_tiles(image, self.tile)
             tiles = tiles / full
             return TilePrediction(self.tile_logits(tiles), tiles, corners)
         rows = self.probability_rows(
@@ -168,7 +175,7 @@ class TiledSegmenter(Segmenter):
         def tile_at(i: int, j: int) -> Tensor:
             if i not in held:
                 held.clear()
-                held[i] = _extended(read(tops[i], min(tops[i] + h, size[0])), self.tile)
+                held[i] = extended(read(tops[i], min(tops[i] + h, size[0])), self.tile)
             logits = self.tile_logits(held[i][..., lefts[j] : lefts[j] + w])
             return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
 
@@ -198,30 +205,6 @@ class TiledSegmenter(Segmenter):
             for side, tile in zip(size, self.tile, strict=True)
         )
         return tops, lefts
-
-    def _random_tiles(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        h, w = self.tile
-        image = _extended(image, self.tile)
-        most = torch.tensor([image.shape[2] - h + 1, image.shape[3] - w + 1])
-        # On the CPU, whose generator every process seeds.
-        corners = (torch.rand(len(image), 2, dtype=torch.float64) * most).long()
-        tiles = [
-            one[:, top : top + h, left : left + w]
-            for one, (top, left) in zip(image, corners.tolist(), strict=True)
-        ]
-        return torch.stack(tiles), corners
-
-
-def _extended(image: Tensor, least: Size) -> Tensor:
-    """An image (b, c, h, w), with its last row and column repeated up to a size."""
-    down, right = (max(0, n - side) for n, side in zip(least, image.shape[2:], strict=True))
-    if not down and not right:
-        return image
-    rows, columns = (
-        torch.arange(side + more, device=image.device).clamp_max(side - 1)
-        for side, more in zip(image.shape[2:], (down, right), strict=True)
-    )
-    return image[:, :, rows][..., columns]
 
 
 def _pixel_grid(tiles: Tensor, shrink: int) -> Tensor:

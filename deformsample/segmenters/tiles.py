@@ -1,4 +1,4 @@
-"""Where tiles lie, and how much each counts where they overlap."""
+"""Where tiles lie, how they are cut, and how much each counts where they overlap."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 from torch.autograd.profiler import record_function
+
+from deformsample.geometry import Size
 
 Blending: TypeAlias = Literal["uniform", "gaussian"]
 
@@ -26,6 +28,40 @@ def tile_offsets(length: int, tile: int, overlap: float) -> list[int]:
     step = max(1, math.floor(tile * (1 - overlap)))
     steps = math.ceil((length - tile) / step)
     return [0] if not steps else [round(i * (length - tile) / steps) for i in range(steps + 1)]
+
+
+def random_tiles(image: Tensor, tile: Size) -> tuple[Tensor, Tensor]:
+    """Cut one tile at random from each image.
+
+    Args:
+        image: (b, c, H, W).
+        tile: (h, w).
+
+    Returns:
+        The tiles (b, c, h, w), and the first row and column of each, (b, 2).
+    """
+    h, w = tile
+    image = extended(image, tile)
+    most = torch.tensor([image.shape[2] - h + 1, image.shape[3] - w + 1])
+    # On the CPU, whose generator every process seeds.
+    corners = (torch.rand(len(image), 2, dtype=torch.float64) * most).long()
+    tiles = [
+        one[:, top : top + h, left : left + w]
+        for one, (top, left) in zip(image, corners.tolist(), strict=True)
+    ]
+    return torch.stack(tiles), corners
+
+
+def extended(image: Tensor, least: Size) -> Tensor:
+    """An image (b, c, h, w), with its last row and column repeated up to a size."""
+    down, right = (max(0, n - side) for n, side in zip(least, image.shape[2:], strict=True))
+    if not down and not right:
+        return image
+    rows, columns = (
+        torch.arange(side + more, device=image.device).clamp_max(side - 1)
+        for side, more in zip(image.shape[2:], (down, right), strict=True)
+    )
+    return image[:, :, rows][..., columns]
 
 
 def tile_weights(offsets: Sequence[int], tile: int, kind: Blending) -> Tensor:
