@@ -118,7 +118,7 @@ def test_tiles_that_cannot_be() -> None:
         TiledClassifier(network, overlap=1.0)
     with pytest.raises(ArgumentError, match=r"all at least 1, but got \(0, 4\) and 16"):
         TiledClassifier(network, (0, 4))
-    with pytest.raises(ArgumentError, match="`aggregation` of .*'maximum'.*, but got 'median'"):
+    with pytest.raises(ArgumentError, match=r"`aggregation` of .*'maximum'.*, but got 'median'"):
         TiledClassifier(network, aggregation="median")  # type: ignore[arg-type]
 
 
@@ -147,7 +147,7 @@ def test_streaming_has_the_scores_and_gradients_of_the_whole_image() -> None:
     image = torch.randint(256, (2, 3, 41, 58), dtype=torch.uint8)
     streamed = StreamedClassifier(network, tile=16).double()
     whole = (image / 255.0 - streamed.mean) / streamed.std
-    body = network.body.body  # type: ignore[union-attr]
+    body = network.body.body
     expected = network.head(body(whole))  # type: ignore[operator]
     wanted = torch.autograd.grad(expected.square().sum(), list(streamed.parameters()))
     scores = streamed(image)
@@ -167,7 +167,7 @@ def test_a_streamed_timm_network_keeps_its_norms_frozen() -> None:
 
 
 def test_what_cannot_be_streamed_or_classify() -> None:
-    with pytest.raises(ArgumentError, match="Linear has not both: take .*TimmClassifier"):
+    with pytest.raises(ArgumentError, match=r"Linear has not both: take .*TimmClassifier"):
         StreamedClassifier(nn.Linear(2, 2))
     with pytest.raises(ArgumentError, match="Expected the `name` of a model of timm"):
         TimmClassifier("no_such_model")

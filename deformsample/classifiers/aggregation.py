@@ -14,7 +14,7 @@ Aggregation: TypeAlias = Literal["majority", "mean", "maximum"]
 
 
 def majority_vote(scores: Tensor) -> Tensor:
-    """Every tile has a vote; a tie goes to the class of the highest mean probability among the tied.
+    """Every tile has a vote; a tie goes to the tied class of the highest mean probability.
 
     The probability of a class is its share of ``t + 1`` votes: one of each tile, and one more that
     the classes share by their mean probability. That share is below one whole vote, so it decides

@@ -25,7 +25,7 @@ from deformsample.data.labels import (
 )
 from deformsample.data.splits import seeded_split, split_from_file
 from deformsample.errors import ArgumentError, DataError
-from deformsample.shipped import configs_folder
+from deformsample.shipped import own_or_shipped
 
 
 class Folder(SegmentationDataset):
@@ -110,11 +110,7 @@ class Folder(SegmentationDataset):
 
     def _division(self, stems: list[str]) -> dict[str, str]:
         if self.split_file is not None:
-            return split_from_file(stems, self._split_path(self.split_file))
+            return split_from_file(stems, own_or_shipped(self.root, self.split_file))
         return seeded_split(
             stems, shares=self.shares, group_pattern=self.group_pattern, seed=self.seed
         )
-
-    def _split_path(self, name: str) -> Path:
-        own = self.root / Path(name).expanduser()
-        return own if own.is_file() else configs_folder() / name

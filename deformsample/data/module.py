@@ -1,28 +1,22 @@
-"""The one Lightning data module, for every data set."""
+"""The one Lightning data module, for every segmentation data set."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TypedDict
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network
 
 import albumentations as A
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import Dataset
 
 from deformsample.data.cache import DecodedCache
 from deformsample.data.dataset import Sample, SegmentationDataset, Split
 from deformsample.data.images import Pixels
 from deformsample.data.labels import Colour
+from deformsample.data.loading import ImageData
 from deformsample.errors import ArgumentError, DataError
 
 
@@ -108,8 +102,8 @@ class SplitDataset(Dataset[Item]):
         )
 
 
-class SegmentationData(pl.LightningDataModule):
-    """Loads any data set for training, validation, test and prediction.
+class SegmentationData(ImageData):
+    """Loads any segmentation data set for training, validation, test and prediction.
 
     Args:
         dataset: class of the data set; it is called with ``root``.
@@ -137,19 +131,16 @@ class SegmentationData(pl.LightningDataModule):
         cache: str | None = None,
         cache_gigabytes: float | None = None,
     ) -> None:
-        super().__init__()
-        if batch_size < 1 or num_workers < 0:
-            raise ArgumentError(
-                "Expected `batch_size` of at least 1 and `num_workers` of at least 0, but got "
-                f"{batch_size} and {num_workers}."
-            )
+        super().__init__(
+            collate,
+            batch_size,
+            num_workers,
+            augmentation,
+            predict_split,
+            cache,
+            cache_gigabytes,
+        )
         self.dataset = dataset(root)
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.augmentation = augmentation or []
-        self.predict_split = predict_split
-        limit = None if cache_gigabytes is None else int(cache_gigabytes * 1e9)
-        self.cache = None if cache is None else DecodedCache(Path(cache).expanduser(), limit)
         self.parts: dict[Split, SplitDataset] = {}
 
     @property
@@ -162,39 +153,6 @@ class SegmentationData(pl.LightningDataModule):
         """How many classes there are."""
         return len(self.dataset.classes)
 
-    def setup(self, stage: str) -> None:
-        """List the files of the splits that a stage needs.
-
-        Raises:
-            DataError: missing folders or files, or a split without images.
-        """
-        needed: dict[str, tuple[Split, ...]] = {
-            "fit": ("train", "val"),
-            "validate": ("val",),
-            "test": ("test",),
-            "predict": (self.predict_split,),
-        }
-        for split in needed[stage]:
-            if split not in self.parts:
-                self.parts[split] = self._part(split)
-
-    def train_dataloader(self) -> DataLoader[Item]:
-        """Shuffled and augmented; a last batch that is not full is dropped if it is not alone."""
-        part = self.parts["train"]
-        return self._loader(part, shuffle=True, drop_last=len(part) >= self.batch_size)
-
-    def val_dataloader(self) -> DataLoader[Item]:
-        """In order, every image once over all processes."""
-        return self._evaluation_loader("val")
-
-    def test_dataloader(self) -> DataLoader[Item]:
-        """In order, every image once over all processes."""
-        return self._evaluation_loader("test")
-
-    def predict_dataloader(self) -> DataLoader[Item]:
-        """In order, every image once over all processes."""
-        return self._evaluation_loader(self.predict_split)
-
     def _part(self, split: Split) -> SplitDataset:
         samples = self.dataset.samples(split)
         if not samples:
@@ -204,43 +162,6 @@ class SegmentationData(pl.LightningDataModule):
             )
         augmentation = self.augmentation if split == "train" else ()
         return SplitDataset(self.dataset, samples, augmentation, self.cache)
-
-    def _evaluation_loader(self, split: Split) -> DataLoader[Item]:
-        part = self.parts[split]
-        sampler = None
-        processes = 1 if self.trainer is None else self.trainer.world_size
-        if self.trainer is not None and processes > 1:
-            if len(part) < processes:
-                raise ArgumentError(
-                    f"Expected an image for each of {processes} processes, but the split {split!r} "
-                    f"has {len(part)}: use fewer devices."
-                )
-            # Lightning's own choice repeats images until the processes have equally many, which
-            # would count those twice.
-            sampler = UnrepeatedDistributedSampler(
-                part, num_replicas=processes, rank=self.trainer.global_rank, shuffle=False
-            )
-        return self._loader(part, sampler=sampler)
-
-    def _loader(
-        self,
-        part: SplitDataset,
-        *,
-        shuffle: bool = False,
-        drop_last: bool = False,
-        sampler: DistributedSampler[Item] | None = None,
-    ) -> DataLoader[Item]:
-        return DataLoader(
-            part,
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=collate,
-        )
 
 
 def collate(items: Sequence[Item]) -> Batch:

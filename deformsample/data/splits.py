@@ -40,7 +40,7 @@ def seeded_split(
     """
     if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         raise ArgumentError(f"Expected `shares` of sum 1, none negative, but got {list(shares)}.")
-    group_of = {stem: _group(stem, group_pattern) for stem in stems}
+    group_of = {stem: group(stem, group_pattern) for stem in stems}
     groups = sorted(set(group_of.values()))
     random.Random(seed).shuffle(groups)
     first = round(len(groups) * shares[0])
@@ -93,7 +93,8 @@ def split_from_file(stems: Sequence[str], file: Path) -> dict[str, str]:
     return division
 
 
-def _group(stem: str, pattern: str | None) -> str:
+def group(stem: str, pattern: str | None) -> str:
+    """What a stem is divided with, by a pattern as of :func:`seeded_split`."""
     if pattern is None:
         return stem
     match = re.search(pattern, stem)

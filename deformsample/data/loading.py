@@ -1,0 +1,139 @@
+"""What every data module does: it splits, caches and loads images."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network
+
+import albumentations as A
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from deformsample.data.cache import DecodedCache
+from deformsample.data.dataset import Split
+from deformsample.errors import ArgumentError
+
+
+class ImageData(pl.LightningDataModule):
+    """Loads the splits of a data set for training, validation, test and prediction.
+
+    Args:
+        collate: makes a batch of the items of a split.
+        batch_size: images per step and device. Images of different sizes need 1.
+        num_workers: processes that read images; they stay alive between epochs.
+        augmentation: albumentations transforms for training.
+        predict_split: which split ``predict`` works on.
+        cache: folder for what is decoded; ``None`` decodes every time.
+        cache_gigabytes: how much the folder may hold.
+    """
+
+    def __init__(
+        self,
+        collate: Callable[[Sequence[Any]], Any],
+        batch_size: int,
+        num_workers: int,
+        augmentation: list[A.BasicTransform] | None,
+        predict_split: Split,
+        cache: str | None,
+        cache_gigabytes: float | None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or num_workers < 0:
+            raise ArgumentError(
+                "Expected `batch_size` of at least 1 and `num_workers` of at least 0, but got "
+                f"{batch_size} and {num_workers}."
+            )
+        self.collate = collate
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.augmentation = augmentation or []
+        self.predict_split = predict_split
+        limit = None if cache_gigabytes is None else int(cache_gigabytes * 1e9)
+        self.cache = None if cache is None else DecodedCache(Path(cache).expanduser(), limit)
+        self.parts: dict[Split, Any] = {}
+
+    def setup(self, stage: str) -> None:
+        """List the files of the splits that a stage needs.
+
+        Raises:
+            DataError: missing folders or files, or a split without images.
+        """
+        needed: dict[str, tuple[Split, ...]] = {
+            "fit": ("train", "val"),
+            "validate": ("val",),
+            "test": ("test",),
+            "predict": (self.predict_split,),
+        }
+        for split in needed[stage]:
+            if split not in self.parts:
+                self.parts[split] = self._part(split)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled and augmented; a last batch that is not full is dropped if it is not alone."""
+        part = self.parts["train"]
+        return self._loader(part, shuffle=True, drop_last=len(part) >= self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """In order, every image once over all processes."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """In order, every image once over all processes."""
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """In order, every image once over all processes."""
+        return self._evaluation_loader(self.predict_split)
+
+    @abstractmethod
+    def _part(self, split: Split) -> Dataset[Any]:
+        """The images of a split.
+
+        Raises:
+            DataError: there are none.
+        """
+
+    def _evaluation_loader(self, split: Split) -> DataLoader[Any]:
+        part = self.parts[split]
+        sampler = None
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        if self.trainer is not None and processes > 1:
+            if len(part) < processes:
+                raise ArgumentError(
+                    f"Expected an image for each of {processes} processes, but the split {split!r} "
+                    f"has {len(part)}: use fewer devices."
+                )
+            # Lightning's own choice repeats images until the processes have equally many, which
+            # would count those twice.
+            sampler = UnrepeatedDistributedSampler(
+                part, num_replicas=processes, rank=self.trainer.global_rank, shuffle=False
+            )
+        return self._loader(part, sampler=sampler)
+
+    def _loader(
+        self,
+        part: Dataset[Any],
+        *,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        sampler: DistributedSampler[Any] | None = None,
+    ) -> DataLoader[Any]:
+        return DataLoader(
+            part,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=self.collate,
+        )
