@@ -1,20 +1,27 @@
 """Learned, content-aware downsampling for images too large to segment whole."""
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deformsample.classification import ImageClassifier, load_classifier
     from deformsample.inference import Model, load
 
-__all__ = ["Model", "__version__", "load"]
+__all__ = ["ImageClassifier", "Model", "__version__", "load", "load_classifier"]
+
+_HOME = {
+    "ImageClassifier": "deformsample.classification",
+    "load_classifier": "deformsample.classification",
+    "Model": "deformsample.inference",
+    "load": "deformsample.inference",
+}
 
 __version__ = version("deformsample")
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch when it is asked for: :mod:`deformsample.numpy` works without."""
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from deformsample import inference
-
-    return getattr(inference, name)
+    return getattr(import_module(_HOME[name]), name)

@@ -1,17 +1,21 @@
-"""What happens beside training: pictures in the log, predictions on disk."""
+"""What happens beside training: pictures in the log, predictions and scores on disk."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from deformsample.data import Batch, SegmentationData
+from deformsample.classification_task import ClassificationTask
+from deformsample.data import Batch, ClassificationData, LabelledBatch, SegmentationData
 from deformsample.data.images import write_image
 from deformsample.plotting import comparison_figure, picture_of
 from deformsample.task import SegmentationTask
+from deformsample.writing import whole_file
 
 
 class PictureLogger(pl.Callback):
@@ -88,3 +92,55 @@ class PredictionWriter(pl.Callback):
         """Say where they are."""
         if trainer.is_global_zero:
             print(f"predictions: {self._target}")  # noqa: T201 - what the user asked for
+
+
+class ScoreWriter(pl.Callback):
+    """Writes a CSV with a row for each predicted image.
+
+    Its columns are ``path``, the probability of each class, and the most probable ``class``; where
+    labels are scores, ``path`` and ``score``.
+
+    Args:
+        file: where to; ``None`` for ``scores.csv`` in the folder of the run.
+    """
+
+    def __init__(self, file: str | None = None) -> None:
+        self.file = file
+        self._rows: list[tuple[int, list[float]]] = []
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget earlier predictions."""
+        self._rows = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: LabelledBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the scores of one batch."""
+        self._rows += zip(batch["index"].tolist(), outputs.tolist(), strict=True)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the rows of all processes, and say where they are."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(pl_module, ClassificationTask)
+        assert isinstance(data, ClassificationData)
+        parts: list[Any] = [self._rows]
+        if trainer.world_size > 1:
+            parts = [None] * trainer.world_size
+            torch.distributed.all_gather_object(parts, self._rows)
+        if not trainer.is_global_zero:
+            return
+        images, classes = data.parts[data.predict_split].images, pl_module.classes
+        target = Path(self.file or Path(trainer.default_root_dir) / "scores.csv").expanduser()
+        with whole_file(target) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["path", *classes, "class"] if classes else ["path", "score"])
+            for index, scores in sorted(row for part in parts for row in part):
+                best = [classes[max(range(len(scores)), key=scores.__getitem__)]] if classes else []
+                writer.writerow([images[index].file, *(f"{x:.6g}" for x in scores), *best])
+        print(f"scores: {target}")  # noqa: T201 - what the user asked for

@@ -9,9 +9,16 @@ import torch
 
 from deformsample.errors import CheckpointError
 
+_LOADERS = {"segmenter": "deformsample.load", "classifier": "deformsample.load_classifier"}
+"""What loads a checkpoint of a trained part."""
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+
+def read_checkpoint(path: Path, part: str = "segmenter") -> dict[str, Any]:
     """The content of a checkpoint of this package, without executing code that it may hold.
+
+    Args:
+        path: file.
+        part: what was trained: a ``segmenter`` or a ``classifier``.
 
     Raises:
         CheckpointError: no such file, not a checkpoint, or not one of this package.
@@ -32,9 +39,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "else."
         )
     description = content.get("deformsample")
-    if not isinstance(description, dict) or description.get("segmenter") is None:
+    held = description if isinstance(description, dict) else {}
+    if other := next((x for x in _LOADERS if x != part and held.get(x) is not None), None):
+        raise CheckpointError(
+            f"Expected a checkpoint of a {part}, but {path} holds a {other}: "
+            f"`{_LOADERS[other]}` loads it."
+        )
+    if held.get(part) is None:
         raise CheckpointError(
             f"Expected a checkpoint that this package's training wrote, but {path} has no "
-            "description of a segmenter."
+            f"description of a {part}."
         )
     return content

@@ -80,7 +80,7 @@ class ScoreMeasures(Measures):
         self.spearman.update(scores[:, 0], label.float())
 
     def compute(self) -> dict[str, Tensor]:
-        """``spearman``."""
+        """``spearman``; 0 where all scores, or all labels, are the same."""
         return {"spearman": self.spearman.compute()}
 
     def reset(self) -> None:

@@ -22,8 +22,8 @@ class ClassificationTask(pl.LightningModule):
 
     Logged are ``train/loss``, and for validation and test ``loss``. For classes, further
     ``accuracy``, ``auroc`` (the mean over the classes of one against the rest; of those that the
-    split has images of), ``auroc/CLASS``, and the confusion matrix, ``confusion/TRUE/PREDICTED``, in
-    images. For scores, further ``spearman``, the correlation of the ranks. All are of the whole
+    split has images of), ``auroc/CLASS``, and the confusion matrix ``confusion/TRUE/PREDICTED``,
+    in images. For scores, further ``spearman``, the correlation of the ranks. All are of the whole
     split, over all processes.
 
     Args:

@@ -10,12 +10,12 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from jsonargparse import ArgumentParser
 from safetensors import SafetensorError
 from safetensors.torch import load as load_weights
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from deformsample.building import build_part, check_device, load_weights_into
 from deformsample.checkpoint import read_checkpoint
 from deformsample.data.images import read_image
 from deformsample.data.labels import Colour
@@ -29,7 +29,6 @@ ImageLike: TypeAlias = "str | Path | npt.NDArray[Any] | Tensor"
 """A file, an array (h, w, 3) or (b, h, w, 3), or a tensor (3, h, w) or (b, 3, h, w).
 
 uint8, or float in [0, 1]."""
-
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
@@ -156,8 +155,7 @@ def load(checkpoint: str | Path, device: str | torch.device = "cpu") -> Model:
             file is executed.
     """
     path = Path(checkpoint).expanduser()
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ArgumentError(f"Expected a device of this machine, but {device!r} is not available.")
+    check_device(device)
     content = read_checkpoint(path)
     description = content["deformsample"]
     prefix = "segmenter."
@@ -178,37 +176,14 @@ def _assembled(
     source: Path,
 ) -> Model:
     segmenter = build_segmenter(architecture, source)
-    try:
-        segmenter.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"Expected weights that fit the segmenter of {source}, but: {reason}"
-        ) from None
+    load_weights_into(segmenter, weights, source)
     colours = {name: tuple(colour) for name, colour in classes.items()}
     return Model(segmenter, cast("dict[str, Colour]", colours), description)
 
 
 def build_segmenter(architecture: Mapping[str, Any], source: object) -> Segmenter:
-    """Make a segmenter from class paths and arguments.
-
-    Args:
-        architecture: ``class_path`` and ``init_args`` of a
-            :class:`~deformsample.segmenters.Segmenter`.
-        source: what an error names.
-    """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--segmenter", type=Segmenter)
-    try:
-        parsed = parser.parse_object({"segmenter": dict(architecture)})
-        built = parser.instantiate(parsed).segmenter
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"Expected {source} to describe a segmenter that this version can build, but: {reason}"
-        ) from None
-    assert isinstance(built, Segmenter)
-    return built
+    """Make a segmenter from class paths and arguments, as :func:`build_part`."""
+    return build_part(Segmenter, architecture, source)  # type: ignore[type-abstract]
 
 
 def as_batch(image: ImageLike) -> Tensor:

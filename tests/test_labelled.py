@@ -17,7 +17,7 @@ from deformsample.data import (
     SplitFile,
 )
 from deformsample.data.images import read_image
-from deformsample.data.large import read_level
+from deformsample.data.levels import read_level
 from deformsample.errors import ArgumentError, DataError
 from tests.conftest import save, scene
 

@@ -13,7 +13,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import deformsample
-from deformsample.cli.train import find_config, main, resolve_configs
+from deformsample.cli.configs import find_config, resolve_configs
+from deformsample.cli.train import main
 from deformsample.errors import ArgumentError
 from tests.conftest import SHORT, SMALL, save, scene
 

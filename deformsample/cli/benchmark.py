@@ -10,8 +10,8 @@ from typing import Any
 from deformsample.benchmark.plan import read_plan, runs
 from deformsample.benchmark.report import collect, curves, markdown, write_csv
 from deformsample.benchmark.runner import measure_costs, train_and_measure
+from deformsample.cli.configs import find_config
 from deformsample.cli.data import build_data, merged_classes, read_config
-from deformsample.cli.train import find_config
 from deformsample.data import SplitDataset
 from deformsample.errors import DataError
 from deformsample.evaluation import accuracy, cost

@@ -8,13 +8,23 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
-from deformsample.cli.train import find_config
+from deformsample.cli.configs import find_config
 from deformsample.data import SegmentationData
+from deformsample.errors import ArgumentError
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """The content of a config of the working directory, or else of those that are shipped."""
+    """The content of a config of a segmentation, of the working directory or else of the shipped.
+
+    Raises:
+        ArgumentError: no such config, or one of another task.
+    """
     content: dict[str, Any] = yaml.safe_load(find_config(name).read_text(encoding="utf-8"))
+    if (task := content.get("task", "segmentation")) != "segmentation":
+        raise ArgumentError(
+            f"Expected the config of a segmentation, but {name} is of a {task}, for which there "
+            "are the commands fit, validate, test and predict."
+        )
     return content
 
 

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -17,20 +17,18 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
 from deformsample.checkpoint import read_checkpoint
+from deformsample.cli.configs import named_task, resolve_configs
 from deformsample.cli.errors import reported
-from deformsample.data import SegmentationData
+from deformsample.cli.kinds import KINDS
 from deformsample.errors import ArgumentError, CheckpointError
 from deformsample.shipped import configs_folder
-from deformsample.task import SegmentationTask
 
 SUBCOMMANDS = {
     "fit": "train (python train.py)",
     "validate": "measure a checkpoint on the validation split",
     "test": "measure a checkpoint on the test split",
-    "predict": "write label maps of a split as the data set's own files are written",
+    "predict": "write label maps, or scores, of a split",
 }
-DEFAULTS = ("trainer.yaml", "method/learned.yaml")
-"""Read before all others: every run starts from these."""
 
 _CLASS_COUNTS = ("num_classes", "classes")
 """What networks call their number of classes: ours, and those of segmentation-models-pytorch."""
@@ -43,6 +41,8 @@ _NOISE = (
     "Experiment logs directory .* exists",  # two loggers share a folder that was new
     ".*does not have many workers",  # the configs choose
     "The number of training batches .* is smaller than the logging interval",
+    r"Found \d+ module\(s\) in eval mode",  # on purpose: frozen, or streamed
+    "Metric .* will save all targets and predictions",  # a few numbers for each image
     ".*LeafSpec.* is deprecated",  # between Lightning and torch
 )
 """Warnings that tell a user nothing to act on."""
@@ -54,22 +54,24 @@ class TrainCli(LightningCLI):
     Args:
         args: subcommand and options.
         name: of the run, for its folder.
+        task: one of ``KINDS``.
     """
 
-    def __init__(self, args: Sequence[str], name: str) -> None:
+    def __init__(self, args: Sequence[str], name: str, task: str) -> None:
         self.run_name = name
-        defaults = [str(configs_folder() / file) for file in DEFAULTS]
+        self.kind = KINDS[task]
+        defaults = [str(configs_folder() / file) for file in self.kind.defaults]
         per_command = {"default_config_files": defaults, "exit_on_error": False}
         super().__init__(
-            SegmentationTask,
-            SegmentationData,
+            self.kind.task,
+            self.kind.data,
             args=list(args),
             auto_configure_optimizers=False,
             seed_everything_default=0,
             parser_kwargs={
                 "exit_on_error": False,
                 "prog": "train.py",
-                "description": "Train a downsampler and a segmentation network together.",
+                "description": self.kind.purpose,
                 **dict.fromkeys(SUBCOMMANDS, per_command),
             },
         )
@@ -82,7 +84,13 @@ class TrainCli(LightningCLI):
             default=None,
             help="folder for logs and checkpoints, new or empty (default: runs/NAME/version_K)",
         )
-        link(parser)
+        parser.add_argument(
+            "--task",
+            type=Literal[tuple(KINDS)],
+            default="segmentation",
+            help="what is trained; chooses the classes of `model` and `data`",
+        )
+        link(parser, self.kind.part)
 
     def _prepare_subcommand_parser(
         self, klass: type, subcommand: str, **kwargs: Any
@@ -97,13 +105,14 @@ class TrainCli(LightningCLI):
         """A trainer that logs to TensorBoard and CSV in the folder of the run."""
         # Files that are missing shall be told of before anything is written.
         self.datamodule.setup(self.subcommand)
+        part = self.kind.part
         self.model.architecture = architecture(
-            self.config[self.subcommand].model.segmenter.as_dict(),
-            _class_count(self.model.segmenter.network, self.datamodule.num_classes),
+            self.config[self.subcommand].model[part].as_dict(),
+            _class_count(getattr(self.model, part).network, self.datamodule.num_classes),
         )
         checkpoint = self.config[self.subcommand].ckpt_path
         if checkpoint is not None and checkpoint not in _LIGHTNINGS_OWN:
-            check_fits(Path(checkpoint).expanduser(), self.model)
+            check_fits(Path(checkpoint).expanduser(), self.model, part)
         output = self.config[self.subcommand].output
         folder = _new_folder(Path("runs") / self.run_name) if output is None else _empty(output)
         if self.config_init[self.subcommand].trainer.logger is None:
@@ -114,13 +123,19 @@ class TrainCli(LightningCLI):
         return super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
 
 
-def check_fits(checkpoint: Path, task: SegmentationTask) -> None:
+def check_fits(checkpoint: Path, task: nn.Module, part: str) -> None:
     """Make sure that a checkpoint can be loaded into a task.
+
+    Args:
+        checkpoint: file.
+        task: what it is loaded into.
+        part: what the checkpoint should describe, as of :func:`read_checkpoint`.
 
     Raises:
         CheckpointError: it is none of this package, or of a model with other weights.
     """
-    theirs = {key: value.shape for key, value in read_checkpoint(checkpoint)["state_dict"].items()}
+    weights = read_checkpoint(checkpoint, part)["state_dict"]
+    theirs = {key: value.shape for key, value in weights.items()}
     ours = {key: value.shape for key, value in task.state_dict().items()}
     different = sorted(k for k in theirs.keys() | ours.keys() if theirs.get(k) != ours.get(k))
     if different:
@@ -130,28 +145,28 @@ def check_fits(checkpoint: Path, task: SegmentationTask) -> None:
         )
 
 
-def link(parser: LightningArgumentParser) -> None:
-    """Let the data set tell the model its classes."""
+def link(parser: LightningArgumentParser, part: str) -> None:
+    """Let the data set tell the model its classes, and the network of a part their number."""
     parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
     for name in _CLASS_COUNTS:
         parser.link_arguments(
             "data.num_classes",
-            f"model.segmenter.init_args.network.init_args.{name}",
+            f"model.{part}.init_args.network.init_args.{name}",
             apply_on="instantiate",
         )
 
 
-def architecture(segmenter: Mapping[str, Any], class_count: Mapping[str, int]) -> dict[str, Any]:
-    """Class paths and arguments of a segmenter, complete enough to build it again.
+def architecture(part: Mapping[str, Any], class_count: Mapping[str, int]) -> dict[str, Any]:
+    """Class paths and arguments of a segmenter or classifier, complete enough to build it.
 
     Args:
-        segmenter: as configured.
+        part: as configured.
         class_count: what the network gets beside, from the data set.
     """
-    init_args = dict(segmenter["init_args"])
+    init_args = dict(part["init_args"])
     network = dict(init_args["network"])
     network["init_args"] = {**network.get("init_args", {}), **class_count}
-    plain: dict[str, Any] = _plain({**segmenter, "init_args": {**init_args, "network": network}})
+    plain: dict[str, Any] = _plain({**part, "init_args": {**init_args, "network": network}})
     return plain
 
 
@@ -175,48 +190,17 @@ def _run(given: list[str]) -> None:
     with warnings.catch_warnings():
         for message in _NOISE:
             warnings.filterwarnings("ignore", message=message)
-        TrainCli(arguments, name="-".join(names) or "run")
+        TrainCli(arguments, name="-".join(names) or "run", task=_known(named_task(arguments)))
+
+
+def _known(task: str) -> str:
+    if task not in KINDS:
+        raise ArgumentError(f"Expected a `task` of {list(KINDS)}, but got {task!r}.")
+    return task
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip: For seamless" not in record.getMessage()
-
-
-def resolve_configs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Find every ``--config`` in the working directory, or else among the shipped configs.
-
-    Returns:
-        The arguments with the found paths, and the stems of the configs.
-
-    Raises:
-        ArgumentError: no such file in either place.
-    """
-    resolved: list[str] = []
-    names: list[str] = []
-    pending = iter(arguments)
-    for argument in pending:
-        option, equals, value = argument.partition("=")
-        if option not in ("--config", "-c"):
-            resolved.append(argument)
-            continue
-        value = value if equals else next(pending, "")
-        found = find_config(value)
-        names.append(found.stem)
-        resolved += ["--config", str(found)]
-    return resolved, names
-
-
-def find_config(name: str) -> Path:
-    """The config of that name in the working directory, or else among the shipped ones."""
-    shipped = configs_folder()
-    for candidate in (Path(name).expanduser(), shipped / name):
-        if candidate.is_file():
-            return candidate
-    available = sorted(str(file.relative_to(shipped)) for file in shipped.rglob("*.yaml"))
-    raise ArgumentError(
-        f"Expected a config file after --config, but there is no {name!r} here or in {shipped}. "
-        f"Shipped are: {', '.join(available)}."
-    )
 
 
 def _new_folder(parent: Path) -> Path:

@@ -16,7 +16,7 @@ from deformsample.data.cache import DecodedCache
 from deformsample.data.dataset import Split
 from deformsample.data.divisions import Division, Shares
 from deformsample.data.labelled import LabelledDataset, LabelledImage
-from deformsample.data.large import read_level
+from deformsample.data.levels import read_level
 from deformsample.data.loading import ImageData
 from deformsample.errors import ArgumentError, DataError
 

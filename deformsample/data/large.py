@@ -6,7 +6,6 @@ none, parts of the next finer one are averaged.
 
 from __future__ import annotations
 
-import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deformsample.data.images import Pixels, read_image
+from deformsample.data.images import Pixels
 from deformsample.errors import DataError
 from deformsample.geometry import Size, halve
 
@@ -210,44 +209,6 @@ def is_large(path: Path) -> bool:
         return True
     except OSError:
         return False  # reading it will say what is wrong
-
-
-def read_level(path: Path, level: int) -> Pixels:
-    """Read an image that was halved ``level`` times; of a slide or a large TIFF, only that.
-
-    Returns:
-        (h, w, 3) uint8.
-
-    Raises:
-        DataError: as of :func:`read_image` and :func:`open_large`, or too many pixels at that
-            level.
-    """
-    if not is_large(path):
-        pixels = read_image(path)
-        return pixels if level == 0 else _halved(pixels, level)
-    with open_large(path) as image:
-        least = math.ceil(math.log2(math.prod(image.size) / READ_WHOLE) / 2)
-        if level < least:
-            raise DataError(
-                "Expected an image that can be read whole, but {} has {} x {} pixels: set "
-                "`--data.level={}`, by which it is halved so often.".format(
-                    path, *image.size, least
-                )
-            )
-        height, width = (-(-side // 2**level) for side in image.size)
-        return _bytes(image.read(level, 0, height, 0, width))
-
-
-def _halved(pixels: Pixels, level: int) -> Pixels:
-    image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
-    for _ in range(level):
-        image = halve(image)
-    return _bytes(image[0])
-
-
-def _bytes(image: Tensor) -> Pixels:
-    rounded: Pixels = image.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    return rounded
 
 
 def as_rgb(pixels: npt.NDArray[Any]) -> Pixels:

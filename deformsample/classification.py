@@ -1,0 +1,91 @@
+"""Using a checkpoint of a classifier, without the configuration it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deformsample.building import build_part, check_device, load_weights_into
+from deformsample.checkpoint import read_checkpoint
+from deformsample.classifiers import Classifier
+from deformsample.data.levels import read_level
+from deformsample.inference import ImageLike, as_batch
+
+
+class Classified(NamedTuple):
+    """What is known of images."""
+
+    scores: Tensor
+    """(b, k): the probability of each class; a single score (k = 1) is what it is."""
+
+    classes: list[str]
+    """The most probable class of each image; empty where the model gives scores."""
+
+
+class ImageClassifier(nn.Module):
+    """A trained classifier with the names of its classes.
+
+    Args:
+        classifier: the trained classifier.
+        classes: their names in the order of the scores; none for a model of scores.
+        level: how often images were halved in training. Files are, too, when they are read; arrays
+            and tensors are taken as they are.
+    """
+
+    def __init__(self, classifier: Classifier, classes: Sequence[str], level: int = 0) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.classes = list(classes)
+        self.level = level
+        self.eval()
+
+    @torch.inference_mode()
+    def classify(self, image: ImageLike) -> Classified:
+        """Classify an image, or several.
+
+        Args:
+            image: a file (any that is read, slides included), an array (h, w, 3) or (b, h, w, 3),
+                or a tensor (3, h, w) or (b, 3, h, w), uint8 or float in [0, 1].
+        """
+        given = image
+        if not isinstance(given, (Tensor, np.ndarray)):
+            given = read_level(Path(given).expanduser(), self.level)
+        scores = self.classifier(as_batch(given).to(self.classifier.mean.device)).float()
+        if not self.classes:
+            return Classified(scores, [])
+        best = [self.classes[number] for number in scores.argmax(dim=1).tolist()]
+        return Classified(scores.softmax(dim=1), best)
+
+
+def load_classifier(checkpoint: str | Path, device: str | torch.device = "cpu") -> ImageClassifier:
+    """Load a checkpoint of a classifier of this package, ready to use.
+
+    Args:
+        checkpoint: file that training wrote, such as ``last.ckpt``.
+        device: where the model shall live.
+
+    Returns:
+        ``ImageClassifier`` in eval mode.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint, or not one of a classifier. No code in the
+            file is executed.
+    """
+    path = Path(checkpoint).expanduser()
+    check_device(device)
+    content = read_checkpoint(path, "classifier")
+    description = content["deformsample"]
+    classifier = build_part(Classifier, description["classifier"], path)  # type: ignore[type-abstract]
+    prefix = "classifier."
+    weights = {
+        name.removeprefix(prefix): value
+        for name, value in content["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    load_weights_into(classifier, weights, path)
+    return ImageClassifier(classifier, description["classes"], description["level"]).to(device)
