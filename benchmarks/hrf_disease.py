@@ -10,8 +10,10 @@ image, from random weights. Models are those of the last epoch: nothing is chose
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import math
+import sys
 from pathlib import Path
 
 import torch
@@ -74,8 +76,10 @@ def score(method: str, fold: int, options: argparse.Namespace) -> dict[str, Path
 
 
 def call(*arguments: str) -> None:
-    """Run the command line."""
-    if code := deformsample(list(arguments)):
+    """Run the command line; standard output is for the table."""
+    with contextlib.redirect_stdout(sys.stderr):
+        code = deformsample(list(arguments))
+    if code:
         raise SystemExit(code)
 
 

@@ -17,7 +17,9 @@ import torch
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from torch import Tensor
 
-from deformsample.cli.train import DEFAULTS, link, resolve_configs
+from deformsample.cli.configs import resolve_configs
+from deformsample.cli.kinds import KINDS
+from deformsample.cli.train import link
 from deformsample.data import SegmentationData
 from deformsample.data.module import Batch
 from deformsample.shipped import configs_folder
@@ -32,13 +34,13 @@ class Parts(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """As in training."""
-        link(parser)
+        link(parser, "segmenter")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Print images per second of the loader, of the step, and of both."""
     resolved, _ = resolve_configs(arguments)
-    defaults = [str(configs_folder() / file) for file in DEFAULTS]
+    defaults = [str(configs_folder() / file) for file in KINDS["segmentation"].defaults]
     parts = Parts(
         SegmentationTask,
         SegmentationData,

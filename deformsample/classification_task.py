@@ -74,7 +74,7 @@ class ClassificationTask(pl.LightningModule):
 
     def predict_step(self, batch: LabelledBatch, batch_index: int) -> Tensor:
         """Probabilities (b, k) of the classes, or scores (b, 1)."""
-        scores = self(batch["image"]).float()
+        scores: Tensor = self(batch["image"]).float()
         return scores.softmax(dim=1) if self.classes else scores
 
     def on_validation_epoch_end(self) -> None:

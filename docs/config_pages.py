@@ -12,7 +12,7 @@ def write(configs: Path, target: Path) -> None:
         "# Configs that come with the package",
         "What `--config NAME` finds without a file of that name in the working directory.",
     ]
-    for file in [*sorted(configs.glob("*.yaml")), *sorted((configs / "method").glob("*.yaml"))]:
+    for file in sorted(configs.rglob("*.yaml"), key=lambda file: (file.parent, file.name)):
         name = file.relative_to(configs).as_posix()
         parts.append(f"## `{name}`\n\n```yaml\n{file.read_text(encoding='utf-8').rstrip()}\n```")
     (target / "configs.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
