@@ -12,6 +12,7 @@ from deformsample.cli.configs import named_task
 from deformsample.cli.main import main
 from deformsample.errors import CheckpointError
 from tests.conftest import save
+from tests.test_train import run_train
 
 TINY = [
     "--model.classifier.network=deformsample.networks.ConvClassifier",
@@ -23,7 +24,7 @@ TINY = [
     "--data.num_workers=0",
 ]
 SHORT = ["--trainer.max_epochs=1"]
-SPLIT = ["train", "train", "train", "val", "val", "test"]
+SPLIT = [*["train"] * 6, *["val"] * 5, "test"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name, level = ("bright", 170) if n % 2 else ("dark", 80)
         pixels = random.normal(level, 20, (32, 48, 3)).clip(0, 255).astype(np.uint8)
         save(root / name / f"{n // 2}.png", pixels)
-        row = f"{name}/{n // 2}.png,%s,{SPLIT[n // 2]}"
+        row = f"{name}/{n // 2}.png,%s,{SPLIT[n]}"
         rows["classes"].append(row % name)
         rows["scores"].append(row % pixels.mean())
     for kind, lines in rows.items():
@@ -79,7 +80,8 @@ def test_a_run_from_training_to_scores(
     measured = last_row(run, "val/accuracy")
     assert measured["val/accuracy"] == 1  # dark and bright can be told apart
     assert measured["val/auroc"] == measured["val/auroc/dark"] == 1
-    assert measured["val/confusion/dark/dark"] == measured["val/confusion/bright/bright"] == 2
+    assert measured["val/confusion/dark/dark"] == 3
+    assert measured["val/confusion/bright/bright"] == 2
     assert measured["val/confusion/dark/bright"] == 0
     assert (trained.parent / "best.ckpt").is_file()
 
@@ -91,7 +93,7 @@ def test_a_run_from_training_to_scores(
     with Path("predict/scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", "bright", "dark", "class"]
-    assert [row["class"] for row in rows] == ["dark", "bright", "dark", "bright"]
+    assert [row["class"] for row in rows] == ["dark", "bright", "dark", "bright", "dark"]
     assert all(float(row["bright"]) + float(row["dark"]) == pytest.approx(1) for row in rows)
 
     model = deformsample.load_classifier(trained)
@@ -99,6 +101,16 @@ def test_a_run_from_training_to_scores(
         scores, classes = model.classify(row["path"])
         assert classes == [row["class"]]
         assert scores[0].tolist() == pytest.approx([float(row["bright"]), float(row["dark"])], 1e-4)
+
+
+def test_two_processes_write_one_file(trained: Path, in_tmp: Path) -> None:
+    run = trained.parents[1]
+    common = ["predict", f"--config={run / 'config.yaml'}", f"--ckpt_path={trained}"]
+    assert main([*common, "--output=one"]) == 0
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    run_train(in_tmp, *common, *two, "--output=two")  # five images, which cannot be shared evenly
+    one, both = (Path(x, "scores.csv").read_text().splitlines() for x in ("one", "two"))
+    assert [row.split(",")[::3] for row in one] == [row.split(",")[::3] for row in both]
 
 
 def test_a_classifier_is_no_segmenter(
