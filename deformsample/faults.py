@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import pytorch_lightning as pl
 import torch
@@ -11,12 +11,13 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from deformsample.data import Batch, SegmentationData
+from deformsample.data import Batch, LabelledBatch
 from deformsample.data.dataset import Split
 from deformsample.errors import TrainingError
 from deformsample.geometry import sample_areas
 from deformsample.segmenters import Downsampler
-from deformsample.task import SegmentationTask
+
+AnyBatch: TypeAlias = "Batch | LabelledBatch"
 
 COLLAPSED = 0.01
 """Of the image; uniform sampling has half of its samples on half of it."""
@@ -40,7 +41,7 @@ class FaultWatch(pl.Callback):
         self._last: tuple[Tensor, int, Sequence[str]] | None = None
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: AnyBatch, batch_idx: int
     ) -> None:
         """Look at the step before, and keep the names of this one's files."""
         self._look()
@@ -70,16 +71,17 @@ class FaultWatch(pl.Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: AnyBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Look at where the samples are."""
-        segmenter = pl_module.segmenter if isinstance(pl_module, SegmentationTask) else None
-        if batch_idx or trainer.sanity_checking or not isinstance(segmenter, Downsampler):
+        sampling = next((m for m in pl_module.children() if isinstance(m, Downsampler)), None)
+        if batch_idx or trainer.sanity_checking or sampling is None:
             return
         with torch.no_grad():
-            grid = segmenter.downsample(batch["image"], batch["labels"]).grid
+            truth: Any = batch.get("labels")  # only oracles look at it
+            grid = sampling.downsample(batch["image"], truth).grid
         share = float(densest_half(grid).min())
         if share < COLLAPSED:
             files = ", ".join(_files(trainer, batch, "val"))
@@ -120,9 +122,6 @@ def densest_half(grid: Tensor) -> Tensor:
     return areas[:, : areas.shape[1] // 2].sum(dim=1) / areas.sum(dim=1)
 
 
-def _files(trainer: pl.Trainer, batch: Batch, split: Split) -> list[str]:
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    if not isinstance(data, SegmentationData):
-        return []
-    samples = data.parts[split].samples
-    return [str(samples[index].image) for index in batch["index"].tolist()]
+def _files(trainer: pl.Trainer, batch: AnyBatch, split: Split) -> list[str]:
+    part = trainer.datamodule.parts[split]  # type: ignore[attr-defined]
+    return [str(part.file(index)) for index in batch["index"].tolist()]

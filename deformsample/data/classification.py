@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TypedDict
 
 import albumentations as A
@@ -71,6 +72,10 @@ class LabelledSplit(Dataset[LabelledItem]):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def file(self, index: int) -> Path:
+        """Of the image of that index."""
+        return self.images[index].file
 
     def __getitem__(self, index: int) -> LabelledItem:
         image = self.images[index]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TypedDict
 
 import albumentations as A
@@ -70,6 +71,10 @@ class SplitDataset(Dataset[Item]):
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def file(self, index: int) -> Path:
+        """Of the image of that index."""
+        return self.samples[index].image
 
     def __getitem__(self, index: int) -> Item:
         sample = self.samples[index]
