@@ -21,7 +21,7 @@ class Classified(NamedTuple):
     """What is known of images."""
 
     scores: Tensor
-    """(b, k): the probability of each class; a single score (k = 1) is what it is."""
+    """(b, k), the probability of each class; a single score (k = 1) is what it is."""
 
     classes: list[str]
     """The most probable class of each image; empty where the model gives scores."""

@@ -27,6 +27,6 @@ class Classifier(Normalising, ABC):
             image: (b, 3, H, W), uint8, or float in [0, 1].
 
         Returns:
-            (b, k): their softmax is the probability of each of k classes. A single score (k = 1)
+            (b, k), whose softmax is the probability of each of k classes. A single score (k = 1)
             is what it is.
         """

@@ -42,7 +42,7 @@ class LabelledBatch(TypedDict):
     """(b, 3, h, w) uint8."""
 
     label: Tensor
-    """(b,) float32: numbers of classes, or scores."""
+    """(b,) float32, numbers of classes, or scores."""
 
     index: Tensor
     """(b,) of the images in their split."""
@@ -144,7 +144,7 @@ class ClassificationData(ImageData):
 
     @property
     def num_classes(self) -> int:
-        """How many scores an image gets: one for each class, or a single one."""
+        """How many scores an image gets, one for each class or a single one."""
         return max(1, len(self.dataset.classes))
 
     def _part(self, split: Split) -> LabelledSplit:

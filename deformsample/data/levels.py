@@ -22,8 +22,7 @@ def read_level(path: Path, level: int) -> Pixels:
         (h, w, 3) uint8.
 
     Raises:
-        DataError: as of :func:`read_image` and :func:`open_large`, or too many pixels at that
-            level.
+        DataError: a file that is missing or cannot be read, or too many pixels at that level.
     """
     if not is_large(path):
         pixels = read_image(path)
