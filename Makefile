@@ -17,7 +17,7 @@ quickstart: $(VENV)/.installed
 		--config quickstart.yaml --output $(OUT)/comparison.png
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
