@@ -2,6 +2,9 @@ import os
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the suite means the same on every machine
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests run side by side: so do the processes that they start, and threads would only wait.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 
