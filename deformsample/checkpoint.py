@@ -1,11 +1,14 @@
-"""Reading checkpoints."""
+"""What checkpoints of this package hold."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from deformsample.errors import CheckpointError
 
@@ -51,3 +54,28 @@ def read_checkpoint(path: Path, part: str = "segmenter") -> dict[str, Any]:
             f"description of a {part}."
         )
     return content
+
+
+def weights_of(content: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    """The weights of one part of a model, such as those of ``segmenter.``, by their own names."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in content["state_dict"].items()
+        if name.startswith(prefix)
+    }
+
+
+def model_card(data: str | None, measured: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a checkpoint says of its training.
+
+    Args:
+        data: name of the data set's class.
+        measured: all that was logged last; the card keeps what is of validation and test.
+    """
+    return {
+        "data": data,
+        "metrics": {k: float(v) for k, v in measured.items() if k.startswith(("val/", "test/"))},
+        "versions": {
+            name: version(name) for name in ("deformsample", "torch", "pytorch-lightning")
+        },
+    }

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deformsample.building import build_part, check_device, load_weights_into
-from deformsample.checkpoint import read_checkpoint
+from deformsample.checkpoint import read_checkpoint, weights_of
 from deformsample.classifiers import Classifier
 from deformsample.data.levels import read_level
 from deformsample.inference import ImageLike, as_batch
@@ -81,11 +81,6 @@ def load_classifier(checkpoint: str | Path, device: str | torch.device = "cpu") 
     content = read_checkpoint(path, "classifier")
     description = content["deformsample"]
     classifier = build_part(Classifier, description["classifier"], path)  # type: ignore[type-abstract]
-    prefix = "classifier."
-    weights = {
-        name.removeprefix(prefix): value
-        for name, value in content["state_dict"].items()
-        if name.startswith(prefix)
-    }
+    weights = weights_of(content, "classifier.")
     load_weights_into(classifier, weights, path)
     return ImageClassifier(classifier, description["classes"], description["level"]).to(device)

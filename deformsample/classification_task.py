@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
+from deformsample.checkpoint import model_card
 from deformsample.classification_metrics import ClassMeasures, Measures, ScoreMeasures
 from deformsample.classifiers import Classifier
 from deformsample.data import ClassificationData, LabelledBatch
@@ -94,7 +94,6 @@ class ClassificationTask(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what it takes to rebuild the classifier without the configuration, and its card."""
-        measured = self.trainer.callback_metrics.items()
         data = getattr(self.trainer, "datamodule", None)
         own = data if isinstance(data, ClassificationData) else None
         checkpoint["deformsample"] = {
@@ -102,13 +101,9 @@ class ClassificationTask(pl.LightningModule):
             "classifier": self.architecture,
             "classes": self.classes,
             "level": own.level if own else 0,
-            "card": {
-                "data": type(own.dataset).__name__ if own else None,
-                "metrics": {k: float(v) for k, v in measured if k.startswith(("val/", "test/"))},
-                "versions": {
-                    name: version(name) for name in ("deformsample", "torch", "pytorch-lightning")
-                },
-            },
+            "card": model_card(
+                type(own.dataset).__name__ if own else None, self.trainer.callback_metrics
+            ),
         }
 
     def _loss(self, scores: Tensor, label: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from deformsample.building import build_part, check_device, load_weights_into
-from deformsample.checkpoint import read_checkpoint
+from deformsample.checkpoint import read_checkpoint, weights_of
 from deformsample.data.images import read_image
 from deformsample.data.labels import Colour
 from deformsample.errors import ArgumentError, CheckpointError
@@ -158,12 +158,7 @@ def load(checkpoint: str | Path, device: str | torch.device = "cpu") -> Model:
     check_device(device)
     content = read_checkpoint(path)
     description = content["deformsample"]
-    prefix = "segmenter."
-    weights = {
-        name.removeprefix(prefix): value
-        for name, value in content["state_dict"].items()
-        if name.startswith(prefix)
-    }
+    weights = weights_of(content, "segmenter.")
     parts = description["segmenter"], description["classes"], weights
     return _assembled(*parts, description, path).to(device)
 

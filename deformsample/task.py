@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from deformsample.checkpoint import model_card
 from deformsample.data import Batch, SegmentationData
 from deformsample.data.labels import Colour
 from deformsample.errors import ArgumentError
@@ -116,18 +116,14 @@ class SegmentationTask(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what it takes to rebuild the segmenter without the configuration, and its card."""
-        measured = self.trainer.callback_metrics.items()
         checkpoint["deformsample"] = {
             "format": 1,
             "segmenter": self.architecture,
             "classes": {name: list(colour) for name, colour in self.classes.items()},
-            "card": {
-                "data": type(data.dataset).__name__ if (data := self._data()) else None,
-                "metrics": {k: float(v) for k, v in measured if k.startswith(("val/", "test/"))},
-                "versions": {
-                    name: version(name) for name in ("deformsample", "torch", "pytorch-lightning")
-                },
-            },
+            "card": model_card(
+                type(data.dataset).__name__ if (data := self._data()) else None,
+                self.trainer.callback_metrics,
+            ),
         }
 
     def _data(self) -> SegmentationData | None:

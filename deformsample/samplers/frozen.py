@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from deformsample.checkpoint import read_checkpoint
+from deformsample.checkpoint import read_checkpoint, weights_of
 from deformsample.errors import CheckpointError
 from deformsample.geometry import Size
 from deformsample.samplers.base import Placement, Sampler
@@ -44,11 +44,7 @@ class FrozenSampler(Sampler):
 
 
 def _load(sampler: Sampler, path: Path) -> None:
-    weights = {
-        name.removeprefix(_PREFIX): value
-        for name, value in read_checkpoint(path)["state_dict"].items()
-        if name.startswith(_PREFIX)
-    }
+    weights = weights_of(read_checkpoint(path), _PREFIX)
     own = sampler.state_dict()
     different = sorted(
         name
