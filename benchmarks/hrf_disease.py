@@ -95,15 +95,19 @@ def read(file: Path) -> list[tuple[int, list[float]]]:
 
 def table_row(name: str, rows: list[tuple[int, list[float]]]) -> str:
     """Measures of all images."""
+    of = measured(rows)
+    low, high = interval(of["accuracy"], len(rows))
+    areas = " | ".join(f"{of[f'auroc/{name}']:.2f}" for name in CLASSES)
+    return (
+        f"| {name} | {of['accuracy']:.2f} | {low:.2f} to {high:.2f} | {of['auroc']:.2f} | {areas} |"
+    )
+
+
+def measured(rows: list[tuple[int, list[float]]]) -> dict[str, float]:
+    """Accuracy and areas under the ROC curve, of all folds together."""
     measures = ClassMeasures(CLASSES)
     measures.update(torch.tensor([x for _, x in rows]).log(), torch.tensor([k for k, _ in rows]))
-    measured = {name: float(value) for name, value in measures.compute().items()}
-    low, high = interval(measured["accuracy"], len(rows))
-    areas = " | ".join(f"{measured[f'auroc/{name}']:.2f}" for name in CLASSES)
-    return (
-        f"| {name} | {measured['accuracy']:.2f} | {low:.2f} to {high:.2f} | "
-        f"{measured['auroc']:.2f} | {areas} |"
-    )
+    return {name: float(value) for name, value in measures.compute().items()}
 
 
 def interval(share: float, count: int) -> tuple[float, float]:
