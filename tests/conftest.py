@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from deformsample.cli.main import main
@@ -19,6 +20,10 @@ from deformsample.data.images import Pixels
 from deformsample.inference import build_segmenter
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+
+settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=10_000, deadline=None)
+settings.load_profile("quick")
 
 SMALL = [
     "--model.segmenter.network.name=hrnet_w18_small",

@@ -36,9 +36,12 @@ def warp(image: Tensor, grid: Tensor) -> Tensor:
     """
     _check_image(image, grid)
     image = _float(image)
-    return F.grid_sample(
-        image, grid.to(image.dtype), mode="bilinear", padding_mode="border", align_corners=True
+    # Half precision is enough for colours, but not for places: it cannot count pixels.
+    exact = torch.promote_types(image.dtype, torch.float32)
+    sampled = F.grid_sample(
+        image.to(exact), grid.to(exact), padding_mode="border", align_corners=True
     )
+    return sampled.to(image.dtype)
 
 
 def warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
@@ -150,15 +153,15 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> 
         stretch = local_stretch(grid.to(torch.promote_types(grid.dtype, torch.float32)), size)
         level = stretch.clamp_min(1.0).log2().sub(level_bias).clamp(0, len(pyramid) - 1)
     levels = _asked_for(level, len(pyramid))
-    centres = to_pixels(grid, size) + 0.5
+    centres = to_pixels(grid.to(level.dtype), size) + 0.5
     if is_constant(*pyramid, centres) and dtype == torch.float32:
         return _sampled_compiled(pyramid, centres, level, levels)
-    sampled = torch.zeros((), device=image.device, dtype=dtype)
+    sampled = torch.zeros((), device=image.device)
     for number in levels:
         share = (1 - (level - number).abs()).clamp_min(0).unsqueeze(1)
         values = _sample_level(_float(pyramid[number]), centres, number)
-        sampled = sampled + share.to(dtype) * values
-    return sampled
+        sampled = sampled + share.to(values.dtype) * values
+    return sampled.to(dtype)
 
 
 def _asked_for(level: Tensor, count: int) -> range:
@@ -249,10 +252,9 @@ def _sample_level(pixels: Tensor, centres: Tensor, number: int) -> Tensor:
     # Only a level's outer edge lies where the image's does; its pixel centres do not. This is the
     # other convention of grid_sample, hence the one place with align_corners=False.
     side = centres.new_tensor([w, h]) * 2**number
-    points = centres / side * 2 - 1
-    return F.grid_sample(
-        pixels, points.to(pixels.dtype), mode="bilinear", padding_mode="border", align_corners=False
-    )
+    exact = torch.promote_types(pixels.dtype, torch.float32)
+    points = (centres / side * 2 - 1).to(exact)
+    return F.grid_sample(pixels.to(exact), points, padding_mode="border", align_corners=False)
 
 
 def _check_image(image: Tensor, grid: Tensor) -> None:
