@@ -19,6 +19,7 @@ from deformsample.geometry import (
 )
 from deformsample.geometry.coordinates import axis
 from deformsample.geometry.mesh import _locate_anywhere, locate, scan_axis, triangulate
+from deformsample.geometry.unwarp import _labels, _prepared
 
 
 def random_grid(b: int, h: int, w: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -132,6 +133,20 @@ def test_compiled_scan_is_the_scan_of_other_devices(threads: int, sharpness: flo
     clear = first - second > 1e-5
     assert torch.equal(labels[clear], reference.argmax(dim=1).byte()[clear])
     assert float(clear.float().mean()) > 0.99
+
+
+def test_labels_of_other_devices_are_those_of_the_cpu_but_for_ties(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    grid = sampling_grid(softmax_density(torch.randn(2, 1, 9, 14) * 3), (9, 14), 2.0)
+    logits = torch.randn(2, 5, 9, 14)
+    labels = unwarp_labels(logits, grid, (183, 131))
+    monkeypatch.setattr("deformsample.geometry.unwarp.locate", _locate_anywhere)
+    elsewhere = _labels(*_prepared(logits, grid, (183, 131)), (183, 131))
+    best = unwarp(logits.double(), grid, (183, 131)).topk(2, dim=1).values
+    ties = best[:, 0] - best[:, 1] < 1e-5
+    assert not ((labels != elsewhere) & ~ties).any()
+    assert ties.float().mean() < 1e-3
 
 
 @pytest.mark.parametrize("threads", [1, 2])
