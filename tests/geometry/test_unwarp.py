@@ -141,7 +141,7 @@ def test_labels_of_other_devices_are_those_of_the_cpu_but_for_ties(
     grid = sampling_grid(softmax_density(torch.randn(2, 1, 9, 14) * 3), (9, 14), 2.0)
     logits = torch.randn(2, 5, 9, 14)
     labels = unwarp_labels(logits, grid, (183, 131))
-    monkeypatch.setattr("deformsample.geometry.unwarp.locate", _locate_anywhere)
+    monkeypatch.setattr(sys.modules[_labels.__module__], "locate", _locate_anywhere)
     elsewhere = _labels(*_prepared(logits, grid, (183, 131)), (183, 131))
     best = unwarp(logits.double(), grid, (183, 131)).topk(2, dim=1).values
     ties = best[:, 0] - best[:, 1] < 1e-5
