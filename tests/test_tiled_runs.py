@@ -157,7 +157,7 @@ def test_a_benchmark_sets_the_size_of_a_tile(folder_tree: Path, in_tmp: Path) ->
     }
     (in_tmp / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
     command = ["benchmark", "--config", "plan.yaml", "--output", "out"]
-    assert main([*command, "--method", "tiled"]) == 0
+    assert main([*command, "--method", "tiled", "--jobs", "2"]) == 0
     rows = read_csv(in_tmp / "out" / "results.csv")
     assert [row.method for row in rows] == ["tiled"]
     assert rows[0].cost["pixels"] == 7 * 7 * 16 * 24

@@ -209,16 +209,14 @@ def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
     run_train(tmp_path, "fit", *common, "--output=both", *two)
     last = f"--ckpt_path={tmp_path / 'both' / 'checkpoints' / 'last.ckpt'}"
     common = [argument for argument in common if "max_epochs" not in argument]
-    run_train(tmp_path, "validate", *common, "--output=one", last)
-    run_train(tmp_path, "validate", *common, "--output=two", last, *two)
-    one, both = measured(tmp_path / "one"), measured(tmp_path / "two")
-    assert one.keys() == both.keys()
+    assert main(["validate", *common, f"--output={tmp_path / 'one'}", last]) == 0
+    # The run of two processes measured the same weights at its end.
+    one, both = measured(tmp_path / "one"), measured(tmp_path / "both")
+    assert {"val/loss", "val/miou"} < one.keys()
     for name in one:
         if name.startswith("val/") and name != "val/loss":
             assert one[name] == both[name], name  # counts are summed exactly
     assert one["val/loss"] == pytest.approx(both["val/loss"], rel=1e-5)
-    # The run of two processes measured the same weights at its end.
-    assert measured(tmp_path / "both")["val/miou"] == one["val/miou"]
     run_train(tmp_path, "predict", *common, "--output=written", last, *two)
     written = sorted(file.name for file in (tmp_path / "written" / "predictions").iterdir())
     assert len(written) == 5
