@@ -29,6 +29,14 @@ class PictureLogger(pl.Callback):
         self.every_n_epochs = every_n_epochs
         self._next_epoch = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """When the next picture is due."""
+        return {"next_epoch": self._next_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._next_epoch = state_dict["next_epoch"]
+
     def on_validation_batch_end(
         self,
         trainer: pl.Trainer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from argparse import ArgumentError as ParserError
@@ -12,6 +13,8 @@ from jsonargparse import ArgumentError as ConfigError
 from deformsample.errors import DeformsampleError
 
 _WORKER = re.compile(r"Original Traceback.*\n\S*?(?:\w+Error): (?P<message>.*)\s*\Z", re.DOTALL)
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def reported(command: Callable[[], object], *, debug: bool) -> int:
@@ -34,6 +37,11 @@ def reported(command: Callable[[], object], *, debug: bool) -> int:
         if debug:
             raise
         return _print_error(str(error), 1)
+    except OSError as error:  # of files that libraries write, such as TensorBoard's
+        if debug or error.errno not in _NO_ROOM:
+            raise
+        what = error.filename or "a file"
+        return _print_error(f"Expected to write {what}, but: {error.strerror}. Make room.", 1)
     return 0
 
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from deformsample.checkpoint import read_checkpoint
 from deformsample.cli.configs import named_task, resolve_configs
 from deformsample.cli.errors import reported
 from deformsample.cli.kinds import KINDS
+from deformsample.cli.run_folder import LAST, is_first_process, last_checkpoint, run_folder
 from deformsample.errors import ArgumentError, CheckpointError
+from deformsample.resuming import MetricsFile, StepSeeds, WholeCheckpoints
 from deformsample.shipped import configs_folder
 
 SUBCOMMANDS = {
@@ -38,7 +41,7 @@ _LIGHTNINGS_OWN = ("best", "last", "hpc", "registry")
 
 _NOISE = (
     "LightningCLI's args parameter",  # they are given as arguments on purpose
-    "Experiment logs directory .* exists",  # two loggers share a folder that was new
+    "Checkpoint directory .* exists and is not empty",  # a run goes on in its folder, or it fails
     ".*does not have many workers",  # the configs choose
     "The number of training batches .* is smaller than the logging interval",
     r"Found \d+ module\(s\) in eval mode",  # on purpose: frozen, or streamed
@@ -55,10 +58,12 @@ class TrainCli(LightningCLI):
         args: subcommand and options.
         name: of the run, for its folder.
         task: one of ``KINDS``.
+        held: keeps the folder of the run to this process.
     """
 
-    def __init__(self, args: Sequence[str], name: str, task: str) -> None:
+    def __init__(self, args: Sequence[str], name: str, task: str, held: ExitStack) -> None:
         self.run_name = name
+        self.held = held
         self.kind = KINDS[task]
         defaults = [str(configs_folder() / file) for file in self.kind.defaults]
         per_command = {"default_config_files": defaults, "exit_on_error": False}
@@ -68,6 +73,7 @@ class TrainCli(LightningCLI):
             args=list(args),
             auto_configure_optimizers=False,
             seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},  # the folder is new, or the run goes on
             parser_kwargs={
                 "exit_on_error": False,
                 "prog": "train.py",
@@ -82,7 +88,8 @@ class TrainCli(LightningCLI):
             "--output",
             type=str | None,
             default=None,
-            help="folder for logs and checkpoints, new or empty (default: runs/NAME/version_K)",
+            help="folder for logs and checkpoints: new or empty, or with `--ckpt_path last` that "
+            "of a run that goes on (default: runs/NAME/version_K)",
         )
         parser.add_argument(
             "--task",
@@ -110,20 +117,46 @@ class TrainCli(LightningCLI):
             self.config[self.subcommand].model[part].as_dict(),
             _class_count(getattr(self.model, part).network, self.datamodule.num_classes),
         )
-        checkpoint = self.config[self.subcommand].ckpt_path
-        if checkpoint is not None and checkpoint not in _LIGHTNINGS_OWN:
-            check_fits(Path(checkpoint).expanduser(), self.model, part)
-        output = self.config[self.subcommand].output
-        folder = _new_folder(Path("runs") / self.run_name) if output is None else _empty(output)
-        if self.config_init[self.subcommand].trainer.logger is None:
-            kwargs["logger"] = [
-                logger(str(folder), name="", version="")
-                for logger in (TensorBoardLogger, CSVLogger)
-            ]
-        return super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+        config, parts = self.config[self.subcommand], self.config_init[self.subcommand]
+        goes_on = self.subcommand == "fit" and config.ckpt_path == LAST
+        if config.ckpt_path is not None and config.ckpt_path not in _LIGHTNINGS_OWN:
+            check_fits(Path(config.ckpt_path).expanduser(), self.model, part)
+        folder = self.held.enter_context(
+            run_folder(config.output, Path("runs") / self.run_name, goes_on=goes_on)
+        )
+        # Absolute, since a checkpoint knows its folder by that name.
+        logs, step = str(folder.absolute()), 0
+        if parts.trainer.logger is None:
+            if goes_on:
+                step = self._go_on(folder)
+            board = TensorBoardLogger(
+                logs, name="", version="", purge_step=step if goes_on else None
+            )
+            kwargs["logger"] = [board, MetricsFile(logs, step)]
+        trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+        trainer.callbacks.insert(0, StepSeeds())  # type: ignore[attr-defined]
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeCheckpoints()
+        return trainer
+
+    def _go_on(self, folder: Path) -> int:
+        """Take the last checkpoint of a folder, if there is one; returns how many steps it has."""
+        parts = self.config_init[self.subcommand]
+        last = last_checkpoint(folder, parts.trainer.callbacks or [])
+        parts.ckpt_path = None if last is None else str(last)
+        steps = 0
+        if last is not None:
+            steps = int(check_fits(last, self.model, self.kind.part)["global_step"])
+        if is_first_process():
+            print(
+                f"no checkpoint in {folder} yet: training starts from the beginning"
+                if last is None
+                else f"training goes on from step {steps}, {last}"
+            )
+        return steps
 
 
-def check_fits(checkpoint: Path, task: nn.Module, part: str) -> None:
+def check_fits(checkpoint: Path, task: nn.Module, part: str) -> dict[str, Any]:
     """Make sure that a checkpoint can be loaded into a task.
 
     Args:
@@ -131,10 +164,14 @@ def check_fits(checkpoint: Path, task: nn.Module, part: str) -> None:
         task: what it is loaded into.
         part: what the checkpoint should describe, as of :func:`read_checkpoint`.
 
+    Returns:
+        The checkpoint's content.
+
     Raises:
         CheckpointError: it is none of this package, or of a model with other weights.
     """
-    weights = read_checkpoint(checkpoint, part)["state_dict"]
+    content = read_checkpoint(checkpoint, part)
+    weights = content["state_dict"]
     theirs = {key: value.shape for key, value in weights.items()}
     ours = {key: value.shape for key, value in task.state_dict().items()}
     different = sorted(k for k in theirs.keys() | ours.keys() if theirs.get(k) != ours.get(k))
@@ -143,6 +180,7 @@ def check_fits(checkpoint: Path, task: nn.Module, part: str) -> None:
             f"Expected a checkpoint of the configured model, but {checkpoint} differs in "
             f"{len(different)} weights ({different[0]}, ...): give the config.yaml of its run."
         )
+    return content
 
 
 def link(parser: LightningArgumentParser, part: str) -> None:
@@ -187,10 +225,10 @@ def _run(given: list[str]) -> None:
         given = ["fit", *given]
     arguments, names = resolve_configs(given)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ExitStack() as held:
         for message in _NOISE:
             warnings.filterwarnings("ignore", message=message)
-        TrainCli(arguments, name="-".join(names) or "run", task=_known(named_task(arguments)))
+        TrainCli(arguments, "-".join(names) or "run", _known(named_task(arguments)), held)
 
 
 def _known(task: str) -> str:
@@ -201,26 +239,6 @@ def _known(task: str) -> str:
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip: For seamless" not in record.getMessage()
-
-
-def _new_folder(parent: Path) -> Path:
-    numbers = [
-        int(folder.name.removeprefix("version_"))
-        for folder in parent.glob("version_*")
-        if folder.name.removeprefix("version_").isdigit()
-    ]
-    return parent / f"version_{max(numbers, default=-1) + 1}"
-
-
-def _empty(output: str) -> Path:
-    folder = Path(output).expanduser()
-    started_by_another_process = "LOCAL_RANK" in os.environ
-    if folder.is_dir() and any(folder.iterdir()) and not started_by_another_process:
-        raise ArgumentError(
-            f"Expected `--output` to be a new or empty folder, but {folder} holds files, which a "
-            "new run would overwrite: choose another, or remove it."
-        )
-    return folder
 
 
 def _plain(value: Any) -> Any:

@@ -83,7 +83,7 @@ class LabelledSplit(Dataset[LabelledItem]):
         purpose = f"level {self.level}"
         pixels = read() if self.cache is None else self.cache.get(purpose, image.file, read)
         if self.augmentation is not None:
-            # torch seeds every worker and epoch differently; albumentations would not.
+            # torch's seed is the item's own in training; albumentations has generators of its own.
             self.augmentation.set_random_seed(int(torch.randint(2**31, ())))
             pixels = self.augmentation(image=pixels)["image"]
         own = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -19,11 +19,16 @@ from torch.utils.data.distributed import DistributedSampler
 
 from deformsample.data.cache import DecodedCache
 from deformsample.data.dataset import Split
+from deformsample.data.order import EpochOrder, SeededItems
 from deformsample.errors import ArgumentError
 
 
 class ImageData(pl.LightningDataModule):
     """Loads the splits of a data set for training, validation, test and prediction.
+
+    The order of training images and their augmentation follow from the seed, the epoch and the
+    image alone: not from the number of workers, nor from what was drawn before. The seed is that of
+    torch when this object is made; a run that is resumed has its checkpoint's.
 
     Args:
         collate: makes a batch of the items of a split.
@@ -59,6 +64,15 @@ class ImageData(pl.LightningDataModule):
         limit = None if cache_gigabytes is None else int(cache_gigabytes * 1e9)
         self.cache = None if cache is None else DecodedCache(Path(cache).expanduser(), limit)
         self.parts: dict[Split, Any] = {}
+        self.seed = torch.initial_seed()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the seed."""
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the seed of a checkpoint."""
+        self.seed = state_dict["seed"]
 
     def setup(self, stage: str) -> None:
         """List the files of the splits that a stage needs.
@@ -79,7 +93,12 @@ class ImageData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled and augmented; a last batch that is not full is dropped if it is not alone."""
         part = self.parts["train"]
-        return self._loader(part, shuffle=True, drop_last=len(part) >= self.batch_size)
+        if self.trainer is None:
+            order = EpochOrder(SeededItems(part, self.seed))
+        else:
+            self.seed = self.trainer.strategy.broadcast(self.seed)
+            order = self._order(SeededItems(part, self.seed), self.trainer)
+        return self._loader(order.dataset, order, drop_last=len(part) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """In order, every image once over all processes."""
@@ -101,6 +120,20 @@ class ImageData(pl.LightningDataModule):
             DataError: there are none.
         """
 
+    def _order(self, items: SeededItems, trainer: pl.Trainer) -> EpochOrder:
+        """From the place where a checkpoint was written, if there is one."""
+        epochs: Any = trainer.fit_loop.epoch_progress.current
+        batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        under_way = epochs.started > epochs.processed
+        return EpochOrder(
+            items,
+            trainer.world_size,
+            trainer.global_rank,
+            # Lightning tells it too late: workers read the first batches before.
+            epoch=epochs.processed,
+            done=batches.processed * self.batch_size if under_way else 0,
+        )
+
     def _evaluation_loader(self, split: Split) -> DataLoader[Any]:
         part = self.parts[split]
         sampler = None
@@ -116,22 +149,21 @@ class ImageData(pl.LightningDataModule):
             sampler = UnrepeatedDistributedSampler(
                 part, num_replicas=processes, rank=self.trainer.global_rank, shuffle=False
             )
-        return self._loader(part, sampler=sampler)
+        return self._loader(part, sampler)
 
     def _loader(
         self,
         part: Dataset[Any],
+        sampler: DistributedSampler[Any] | None,
         *,
-        shuffle: bool = False,
         drop_last: bool = False,
-        sampler: DistributedSampler[Any] | None = None,
     ) -> DataLoader[Any]:
         return DataLoader(
             part,
             batch_size=self.batch_size,
-            shuffle=shuffle,
             drop_last=drop_last,
             sampler=sampler,
+            generator=torch.Generator(),  # else it would draw from the one of training
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

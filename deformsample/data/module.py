@@ -85,7 +85,7 @@ class SplitDataset(Dataset[Item]):
                 f"{sample.labels} has {labels.shape}."
             )
         if self.augmentation is not None:
-            # torch seeds every worker and epoch differently; albumentations would not.
+            # torch's seed is the item's own in training; albumentations has generators of its own.
             self.augmentation.set_random_seed(int(torch.randint(2**31, ())))
             changed = self.augmentation(image=image, mask=labels)
             image, labels = changed["image"], changed["mask"]
