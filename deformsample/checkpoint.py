@@ -65,7 +65,7 @@ def weights_of(content: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
     }
 
 
-def model_card(data: str | None, measured: Mapping[str, Tensor]) -> dict[str, Any]:
+def model_card(data: str | None, measured: Mapping[str, Tensor | float]) -> dict[str, Any]:
     """What a checkpoint says of its training.
 
     Args:

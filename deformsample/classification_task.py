@@ -51,6 +51,8 @@ class ClassificationTask(pl.LightningModule):
         self.measures: Measures = ClassMeasures(self.classes) if classes else ScoreMeasures()
         self.architecture: dict[str, Any] | None = None
         """Class paths and arguments that build the classifier; a checkpoint holds them."""
+        self.measured: dict[str, float] = {}
+        """What was measured before the checkpoint that a run goes on from."""
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (b, 3, H, W) to scores (b, k)."""
@@ -92,6 +94,10 @@ class ClassificationTask(pl.LightningModule):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what its card says, until it is measured anew."""
+        self.measured = checkpoint["deformsample"].get("card", {}).get("metrics", {})
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what it takes to rebuild the classifier without the configuration, and its card."""
         data = getattr(self.trainer, "datamodule", None)
@@ -102,7 +108,8 @@ class ClassificationTask(pl.LightningModule):
             "classes": self.classes,
             "level": own.level if own else 0,
             "card": model_card(
-                type(own.dataset).__name__ if own else None, self.trainer.callback_metrics
+                type(own.dataset).__name__ if own else None,
+                {**self.measured, **self.trainer.callback_metrics},
             ),
         }
 

@@ -69,6 +69,8 @@ class SegmentationTask(pl.LightningModule):
         self.warped = _confusion(len(classes))
         self.architecture: dict[str, Any] | None = None
         """Class paths and arguments that build the segmenter; a checkpoint holds them."""
+        self.measured: dict[str, float] = {}
+        """What was measured before the checkpoint that a run goes on from."""
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> Predicted:
         """Look at images (b, 3, H, W); oracles see the labels (b, H, W)."""
@@ -114,6 +116,10 @@ class SegmentationTask(pl.LightningModule):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what its card says, until it is measured anew."""
+        self.measured = checkpoint["deformsample"].get("card", {}).get("metrics", {})
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what it takes to rebuild the segmenter without the configuration, and its card."""
         checkpoint["deformsample"] = {
@@ -122,7 +128,7 @@ class SegmentationTask(pl.LightningModule):
             "classes": {name: list(colour) for name, colour in self.classes.items()},
             "card": model_card(
                 type(data.dataset).__name__ if (data := self._data()) else None,
-                self.trainer.callback_metrics,
+                {**self.measured, **self.trainer.callback_metrics},
             ),
         }
 

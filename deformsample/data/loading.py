@@ -123,15 +123,17 @@ class ImageData(pl.LightningDataModule):
     def _order(self, items: SeededItems, trainer: pl.Trainer) -> EpochOrder:
         """From the place where a checkpoint was written, if there is one."""
         epochs: Any = trainer.fit_loop.epoch_progress.current
-        batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        batches: Any = progress.current
         under_way = epochs.started > epochs.processed
+        ended = under_way and progress.is_last_batch
         return EpochOrder(
             items,
             trainer.world_size,
             trainer.global_rank,
             # Lightning tells it too late: workers read the first batches before.
-            epoch=epochs.processed,
-            done=batches.processed * self.batch_size if under_way else 0,
+            epoch=epochs.processed + ended,
+            done=batches.processed * self.batch_size if under_way and not ended else 0,
         )
 
     def _evaluation_loader(self, split: Split) -> DataLoader[Any]:

@@ -1,0 +1,195 @@
+"""A training that is killed again and again: ``python benchmarks/interruptions.py --kills 36``.
+
+Trains a small network twice by the same command, ``deformsample fit ... --ckpt_path last``: once in
+peace, and once killed (SIGKILL) at random moments and in the middle of checkpoint writes, and begun
+again each time. After every kill all checkpoints must be readable; in the end both runs must hold
+the same weights, optimiser state, progress and metrics, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from deformsample.cli.train import main as fit
+
+NETWORK = "deformsample.networks.UNet"
+IN_WRITES = 3
+"""One of so many kills waits for a checkpoint that is being written."""
+
+
+def main() -> int:
+    """Print one line for each kill, and what differs in the end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=36)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # processes that are forked could not use more
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_images(folder / "data", 12)
+        command = [
+            *("--config=folder.yaml", f"--data.root={folder / 'data'}", "--data.batch_size=2"),
+            *(f"--model.segmenter.network={NETWORK}", "--model.segmenter.sampled_size=[16,24]"),
+            *("--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"),
+            *("--trainer.enable_progress_bar=false", f"--data.num_workers={options.workers}"),
+            *(f"--trainer.max_epochs={options.epochs}", "--ckpt_path=last"),
+        ]
+        return compare(folder, command, options.kills, options.epochs, options.seed)
+
+
+def compare(folder: Path, command: Sequence[str], kills: int, epochs: int, seed: int) -> int:
+    """Run in peace and with kills; returns the exit code."""
+    peace, torn, log = folder / "peace", folder / "torn", folder / "log.txt"
+    begin = time.monotonic()
+    process = started([*command, f"--output={peace}"], log)
+    while not (peace / "checkpoints" / "last.ckpt").exists() and process.is_alive():
+        time.sleep(0.01)
+    first = time.monotonic() - begin
+    process.join()
+    if process.exitcode:
+        raise SystemExit(log.read_text(encoding="utf-8"))
+    epoch = (time.monotonic() - begin - first) / max(1, epochs - 1)
+    print(f"in peace: first checkpoint after {first:.1f} s, then one every {epoch:.2f} s")
+    chance = random.Random(seed)
+    done, in_writes = 0, 0
+    while done < kills:
+        process = started([*command, f"--output={torn}"], log)
+        wanted = done % IN_WRITES == IN_WRITES - 1
+        moment = f"{kill_in_a_write(process, torn, chance)}" if wanted else ""
+        if not wanted:
+            delay = chance.uniform(0, first + 3 * epoch)
+            process.join(delay)
+            moment = f"after {delay:.2f} s"
+        if not process.is_alive():
+            break
+        process.kill()
+        process.join()
+        done += 1
+        cut = [file.stat().st_size for file in partials(torn)]
+        in_writes += bool(cut)
+        sizes = f", {cut[0]} bytes of a checkpoint written" if cut else ""
+        print(f"kill {done} {moment}{sizes}; last checkpoint: {check_readable(torn)}", flush=True)
+    process = started([*command, f"--output={torn}"], log)
+    process.join()
+    if process.exitcode:
+        raise SystemExit(log.read_text(encoding="utf-8"))
+    different = list(differences(peace, torn))
+    left = partials(torn)
+    print(*different, *left, sep="\n")
+    print(
+        f"{done} kills, {in_writes} of them in the middle of a checkpoint write; unreadable "
+        f"checkpoints: 0; left-over files: {len(left)}; differences in the end: {len(different)}"
+    )
+    return int(bool(different or left) or done < kills)
+
+
+def write_images(root: Path, count: int) -> None:
+    """Noise with a bright disc, and the disc as the label."""
+    y, x = np.mgrid[:64, :96]
+    for number in range(count):
+        chance = np.random.default_rng(number)
+        cy, cx, r = chance.uniform(10, 50), chance.uniform(10, 80), chance.uniform(8, 20)
+        ids = ((y - cy) ** 2 + (x - cx) ** 2 < r**2).astype(np.uint8)
+        pixels = (100 * ids[..., None] + chance.uniform(0, 150, (64, 96, 3))).astype(np.uint8)
+        for folder, content in (("images", pixels), ("labels", ids)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(content).save(root / folder / f"{number}.png")
+
+
+def started(arguments: Sequence[str], log: Path) -> Any:
+    """A process that trains; forked, so that it need not import everything again."""
+    process = multiprocessing.get_context("fork").Process(target=_train, args=(arguments, log))
+    process.start()
+    return process
+
+
+def _train(arguments: Sequence[str], log: Path) -> None:
+    with log.open("w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        sys.exit(fit(arguments))
+
+
+def kill_in_a_write(process: Any, run: Path, chance: random.Random) -> str:
+    """Wait until a checkpoint is being written, the first, second or third from now."""
+    number = chance.randint(1, 3)
+    seen: set[Path] = set()
+    old = set(partials(run))  # of an earlier kill
+    while process.is_alive():
+        seen |= set(partials(run)) - old
+        if len(seen) >= number:
+            time.sleep(chance.uniform(0, 0.004))
+            break
+        time.sleep(0.0002)
+    return f"in write {number}"
+
+
+def partials(run: Path) -> list[Path]:
+    """Files that are being written, or were when their process ended."""
+    return list((run / "checkpoints").glob(".*.partial*"))
+
+
+def check_readable(run: Path) -> str:
+    """Read all checkpoints; returns the epoch of the last one."""
+    read = {
+        file.name: torch.load(file, weights_only=True)
+        for file in (run / "checkpoints").glob("[!.]*.ckpt")
+    }
+    return f"epoch {read['last.ckpt']['epoch']}" if "last.ckpt" in read else "none"
+
+
+def differences(one: Path, other: Path) -> Iterator[str]:
+    """What two runs do not have in common."""
+    for name in ("last.ckpt", "best.ckpt"):
+        pair = [torch.load(r / "checkpoints" / name, weights_only=True) for r in (one, other)]
+        leaves = [
+            dict(_leaves(content, run)) for content, run in zip(pair, (one, other), strict=True)
+        ]
+        for key in leaves[0].keys() | leaves[1].keys():
+            if not _equal(*(own.get(key) for own in leaves)):
+                yield f"{name}: {key}"
+    if (one / "metrics.csv").read_bytes() != (other / "metrics.csv").read_bytes():
+        yield "metrics.csv"
+    boards = [EventAccumulator(str(run)).Reload() for run in (one, other)]
+    for tag in boards[0].Tags()["scalars"]:
+        rows = [[(e.step, e.value) for e in board.Scalars(tag)] for board in boards]
+        if rows[0] != rows[1]:
+            yield f"TensorBoard: {tag}"
+
+
+def _leaves(content: Any, run: Path, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The tensors, numbers and texts of a checkpoint; the run's own folder is left out of them."""
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _leaves(value, run, f"{path}/{str(key).replace(str(run), '')}")
+    elif isinstance(content, (list, tuple)):
+        for number, value in enumerate(content):
+            yield from _leaves(value, run, f"{path}/{number}")
+    else:
+        yield path, content.replace(str(run), "") if isinstance(content, str) else content
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    return type(one) is type(other) and bool(one == other)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
