@@ -14,7 +14,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -112,18 +112,31 @@ def write_images(root: Path, count: int) -> None:
             Image.fromarray(content).save(root / folder / f"{number}.png")
 
 
-def started(arguments: Sequence[str], log: Path) -> Any:
-    """A process that trains; forked, so that it need not import everything again."""
-    process = multiprocessing.get_context("fork").Process(target=_train, args=(arguments, log))
+def started(
+    arguments: Sequence[str],
+    log: Path,
+    command: Callable[[Sequence[str]], int] = fit,
+    prepare: Callable[[], object] = lambda: None,
+) -> Any:
+    """A process of a command line, forked, so that it need not import everything again.
+
+    Args:
+        arguments: of the command.
+        log: file for its output.
+        command: returns the exit code.
+        prepare: called in the process first.
+    """
+
+    def run() -> None:
+        with log.open("w", encoding="utf-8") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        prepare()
+        sys.exit(command(arguments))
+
+    process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
     return process
-
-
-def _train(arguments: Sequence[str], log: Path) -> None:
-    with log.open("w", encoding="utf-8") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        sys.exit(fit(arguments))
 
 
 def kill_in_a_write(process: Any, run: Path, chance: random.Random) -> str:
@@ -154,22 +167,25 @@ def check_readable(run: Path) -> str:
     return f"epoch {read['last.ckpt']['epoch']}" if "last.ckpt" in read else "none"
 
 
-def differences(one: Path, other: Path) -> Iterator[str]:
-    """What two runs do not have in common."""
-    for name in ("last.ckpt", "best.ckpt"):
+def differences(
+    one: Path, other: Path, names: Sequence[str] = ("last.ckpt", "best.ckpt")
+) -> Iterator[str]:
+    """What two runs do not have in common, of these checkpoints and of their logs."""
+    for name in names:
         pair = [torch.load(r / "checkpoints" / name, weights_only=True) for r in (one, other)]
         leaves = [
             dict(_leaves(content, run)) for content, run in zip(pair, (one, other), strict=True)
         ]
         for key in leaves[0].keys() | leaves[1].keys():
-            if not _equal(*(own.get(key) for own in leaves)):
+            # Lightning does not load that one, nor read it.
+            if not key.endswith("/current_score") and not _equal(*(x.get(key) for x in leaves)):
                 yield f"{name}: {key}"
     if (one / "metrics.csv").read_bytes() != (other / "metrics.csv").read_bytes():
         yield "metrics.csv"
     boards = [EventAccumulator(str(run)).Reload() for run in (one, other)]
     for tag in boards[0].Tags()["scalars"]:
         rows = [[(e.step, e.value) for e in board.Scalars(tag)] for board in boards]
-        if rows[0] != rows[1]:
+        if repr(rows[0]) != repr(rows[1]):
             yield f"TensorBoard: {tag}"
 
 
@@ -187,8 +203,8 @@ def _leaves(content: Any, run: Path, path: str = "") -> Iterator[tuple[str, Any]
 
 def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    return type(one) is type(other) and bool(one == other)
+        return one.dtype == other.dtype and one.numpy().tobytes() == other.numpy().tobytes()
+    return repr(one) == repr(other)  # NaN is NaN
 
 
 if __name__ == "__main__":

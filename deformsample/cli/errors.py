@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import sys
+import threading
 from argparse import ArgumentError as ParserError
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from deformsample.errors import DeformsampleError
 _WORKER = re.compile(r"Original Traceback.*\n\S*?(?:\w+Error): (?P<message>.*)\s*\Z", re.DOTALL)
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+"""Errors of a disk that is full, or that this user may not fill further."""
 
 
 def reported(command: Callable[[], object], *, debug: bool) -> int:
@@ -27,6 +29,7 @@ def reported(command: Callable[[], object], *, debug: bool) -> int:
     Returns:
         0, or 1 where the command failed by an error that a user can mend, or 2 for an argument.
     """
+    threading.excepthook = threading.__excepthook__ if debug else _not_twice
     try:
         command()
     except (ParserError, ConfigError) as error:
@@ -40,9 +43,15 @@ def reported(command: Callable[[], object], *, debug: bool) -> int:
     except OSError as error:  # of files that libraries write, such as TensorBoard's
         if debug or error.errno not in _NO_ROOM:
             raise
-        what = error.filename or "a file"
-        return _print_error(f"Expected to write {what}, but: {error.strerror}. Make room.", 1)
+        what = error.filename or "logs"
+        return _print_error(f"Expected to write {what}, but: {error.strerror}: make room.", 1)
     return 0
+
+
+def _not_twice(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread hands such an error on to the main one, which tells of it."""
+    if not isinstance(failed.exc_value, OSError) or failed.exc_value.errno not in _NO_ROOM:
+        threading.__excepthook__(failed)
 
 
 def _print_error(text: str, code: int) -> int:
