@@ -35,7 +35,7 @@ def main() -> int:
     """Print one line for each kill, and what differs in the end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=36)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -73,7 +73,7 @@ def compare(folder: Path, command: Sequence[str], kills: int, epochs: int, seed:
         wanted = done % IN_WRITES == IN_WRITES - 1
         moment = f"{kill_in_a_write(process, torn, chance)}" if wanted else ""
         if not wanted:
-            delay = chance.uniform(0, first + 3 * epoch)
+            delay = chance.uniform(0, first + epoch)
             process.join(delay)
             moment = f"after {delay:.2f} s"
         if not process.is_alive():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deformsample.errors import CheckpointError
 
@@ -52,6 +52,33 @@ def read_checkpoint(path: Path, part: str = "segmenter") -> dict[str, Any]:
         raise CheckpointError(
             f"Expected a checkpoint that this package's training wrote, but {path} has no "
             f"description of a {part}."
+        )
+    return content
+
+
+def check_fits(checkpoint: Path, task: nn.Module, part: str) -> dict[str, Any]:
+    """Make sure that a checkpoint can be loaded into a task.
+
+    Args:
+        checkpoint: file.
+        task: what it is loaded into.
+        part: what the checkpoint should describe, as of :func:`read_checkpoint`.
+
+    Returns:
+        The checkpoint's content.
+
+    Raises:
+        CheckpointError: it is none of this package, or of a model with other weights.
+    """
+    content = read_checkpoint(checkpoint, part)
+    weights = content["state_dict"]
+    theirs = {key: value.shape for key, value in weights.items()}
+    ours = {key: value.shape for key, value in task.state_dict().items()}
+    different = sorted(k for k in theirs.keys() | ours.keys() if theirs.get(k) != ours.get(k))
+    if different:
+        raise CheckpointError(
+            f"Expected a checkpoint of the configured model, but {checkpoint} differs in "
+            f"{len(different)} weights ({different[0]}, ...): give the config.yaml of its run."
         )
     return content
 

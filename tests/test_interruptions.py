@@ -283,6 +283,13 @@ def test_without_a_last_checkpoint_being_written_nothing_goes_on(
     assert "Expected a ModelCheckpoint with `filename: last`" in capsys.readouterr().err
 
 
+def test_only_training_finds_a_checkpoint(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(in_tmp / "data", 6)
+    assert main(["validate", *command(in_tmp, "run")[1:]]) == 1
+    assert "Expected a file as `--ckpt_path` of validate" in capsys.readouterr().err
+    assert not (in_tmp / "run").exists()
+
+
 def test_a_checkpoint_that_cannot_be_read_is_named(
     in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,12 +17,12 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from deformsample.checkpoint import read_checkpoint
+from deformsample.checkpoint import check_fits
 from deformsample.cli.configs import named_task, resolve_configs
 from deformsample.cli.errors import reported
 from deformsample.cli.kinds import KINDS
 from deformsample.cli.run_folder import LAST, is_first_process, last_checkpoint, run_folder
-from deformsample.errors import ArgumentError, CheckpointError
+from deformsample.errors import ArgumentError
 from deformsample.resuming import MetricsFile, StepSeeds, WholeCheckpoints
 from deformsample.shipped import configs_folder
 
@@ -120,6 +120,11 @@ class TrainCli(LightningCLI):
         )
         config, parts = self.config[self.subcommand], self.config_init[self.subcommand]
         goes_on = self.subcommand == "fit" and config.ckpt_path == LAST
+        if config.ckpt_path in (LAST, "best") and not goes_on:
+            raise ArgumentError(
+                f"Expected a file as `--ckpt_path` of {self.subcommand}, but got "
+                f"{config.ckpt_path!r}: only `fit` finds one by itself, by `last`."
+            )
         if config.ckpt_path is not None and config.ckpt_path not in _LIGHTNINGS_OWN:
             check_fits(Path(config.ckpt_path).expanduser(), self.model, part)
         folder = self.held.enter_context(
@@ -155,33 +160,6 @@ class TrainCli(LightningCLI):
                 else f"training goes on from step {steps}, {last}"
             )
         return steps
-
-
-def check_fits(checkpoint: Path, task: nn.Module, part: str) -> dict[str, Any]:
-    """Make sure that a checkpoint can be loaded into a task.
-
-    Args:
-        checkpoint: file.
-        task: what it is loaded into.
-        part: what the checkpoint should describe, as of :func:`read_checkpoint`.
-
-    Returns:
-        The checkpoint's content.
-
-    Raises:
-        CheckpointError: it is none of this package, or of a model with other weights.
-    """
-    content = read_checkpoint(checkpoint, part)
-    weights = content["state_dict"]
-    theirs = {key: value.shape for key, value in weights.items()}
-    ours = {key: value.shape for key, value in task.state_dict().items()}
-    different = sorted(k for k in theirs.keys() | ours.keys() if theirs.get(k) != ours.get(k))
-    if different:
-        raise CheckpointError(
-            f"Expected a checkpoint of the configured model, but {checkpoint} differs in "
-            f"{len(different)} weights ({different[0]}, ...): give the config.yaml of its run."
-        )
-    return content
 
 
 def link(parser: LightningArgumentParser, part: str) -> None:
