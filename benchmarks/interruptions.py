@@ -67,13 +67,15 @@ def compare(folder: Path, command: Sequence[str], kills: int, epochs: int, seed:
     epoch = (time.monotonic() - begin - first) / max(1, epochs - 1)
     print(f"in peace: first checkpoint after {first:.1f} s, then one every {epoch:.2f} s")
     chance = random.Random(seed)
-    done, in_writes = 0, 0
+    done, in_writes, reached = 0, 0, -1
     while done < kills:
         process = started([*command, f"--output={torn}"], log)
         wanted = done % IN_WRITES == IN_WRITES - 1
         moment = f"{kill_in_a_write(process, torn, chance)}" if wanted else ""
         if not wanted:
-            delay = chance.uniform(0, first + epoch)
+            # Where training is ahead of the kills, none is left to come so far as a checkpoint.
+            ahead = (reached + 1) / epochs > done / kills
+            delay = chance.uniform(0, first / 2 if ahead else first + epoch)
             process.join(delay)
             moment = f"after {delay:.2f} s"
         if not process.is_alive():
@@ -84,7 +86,8 @@ def compare(folder: Path, command: Sequence[str], kills: int, epochs: int, seed:
         cut = [file.stat().st_size for file in partials(torn)]
         in_writes += bool(cut)
         sizes = f", {cut[0]} bytes of a checkpoint written" if cut else ""
-        print(f"kill {done} {moment}{sizes}; last checkpoint: {check_readable(torn)}", flush=True)
+        reached = check_readable(torn)
+        print(f"kill {done} {moment}{sizes}; last checkpoint: epoch {reached}", flush=True)
     process = started([*command, f"--output={torn}"], log)
     process.join()
     if process.exitcode:
@@ -158,13 +161,13 @@ def partials(run: Path) -> list[Path]:
     return list((run / "checkpoints").glob(".*.partial*"))
 
 
-def check_readable(run: Path) -> str:
-    """Read all checkpoints; returns the epoch of the last one."""
+def check_readable(run: Path) -> int:
+    """Read all checkpoints; returns the epoch of the last one, -1 before the first."""
     read = {
         file.name: torch.load(file, weights_only=True)
         for file in (run / "checkpoints").glob("[!.]*.ckpt")
     }
-    return f"epoch {read['last.ckpt']['epoch']}" if "last.ckpt" in read else "none"
+    return int(read["last.ckpt"]["epoch"]) if "last.ckpt" in read else -1
 
 
 def differences(
