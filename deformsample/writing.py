@@ -23,7 +23,8 @@ def whole_file(target: Path) -> Iterator[Path]:
     Raises:
         WriteError: the disk is full, or the folder cannot be written to.
     """
-    partial = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}.partial{target.suffix}")
+    stem = target.stem[:40]  # the name may be as long as names can be
+    partial = target.with_name(f".{stem}.{uuid.uuid4().hex[:8]}.partial{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial

@@ -30,7 +30,7 @@ TWO = {"background": (0, 0, 0), "object": (255, 255, 255)}
 
 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none at .*no\.png"):
+    with pytest.raises(DataError, match=r"image file at .*no\.png"):
         read_image(tmp_path / "no.png")
 
 

@@ -6,12 +6,14 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from deformsample.data.images import Pixels
-from deformsample.errors import WriteError
+from deformsample.errors import DataError, WriteError
+from deformsample.reading import regular_file
 from deformsample.writing import whole_file
 
 
@@ -38,19 +40,21 @@ class DecodedCache:
             purpose: what the array is; one source can have several.
             source: the file that it is decoded from.
             decode: makes the array where there is none yet.
+
+        Raises:
+            DataError: no such file, or something in the cache that is no decoded image. What it
+                holds is never executed.
         """
-        state = source.stat()
+        state = regular_file(source, "an image file").stat()
         key = f"{purpose}|{source.resolve()}|{state.st_size}|{state.st_mtime_ns}"
         file = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
         if not file.is_file():
             decoded = decode()
             if not self._keep(decoded, file):
                 return decoded
-        array: Pixels = np.load(file, mmap_mode="r")
-        return array
+        return _mapped(file)
 
     def _keep(self, decoded: Pixels, file: Path) -> bool:
-        self.folder.mkdir(parents=True, exist_ok=True)
         if self.limit is not None and self._held() + decoded.nbytes > self.limit:
             return False
         try:
@@ -63,5 +67,21 @@ class DecodedCache:
         return True
 
     def _held(self) -> int:
-        with os.scandir(self.folder) as entries:
-            return sum(entry.stat().st_size for entry in entries)
+        total = 0
+        with suppress(OSError), os.scandir(self.folder) as entries:  # it may not be there yet
+            for entry in entries:
+                with suppress(FileNotFoundError):  # another process has finished writing it
+                    total += entry.stat().st_size
+        return total
+
+
+def _mapped(file: Path) -> Pixels:
+    try:
+        array: Pixels = np.load(file, mmap_mode="r", allow_pickle=False)
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or not array.size:
+            raise ValueError(f"it holds {array.dtype} of {array.shape}")
+    except Exception as error:  # bytes of any kind make a reader fail in any way
+        raise DataError(
+            f"Expected a decoded image in the cache, but {file} is none ({error}): remove it."
+        ) from None
+    return array

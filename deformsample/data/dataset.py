@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from deformsample.data.images import IMAGE_SUFFIXES, Pixels, read_image
-from deformsample.data.labels import Colour
+from deformsample.data.labels import Colour, listed
 from deformsample.errors import DataError
+from deformsample.reading import files_in
 
 Split: TypeAlias = Literal["train", "val", "test"]
 
@@ -81,11 +82,7 @@ def check_folder(folder: Path, what: str) -> Path:
 
 def image_files(folder: Path) -> list[Path]:
     """All image files directly in a folder, by name; extensions count in any letter case."""
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-    )
+    return [file for file in files_in(folder) if file.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def by_stem(files: Iterable[Path]) -> dict[str, Path]:
@@ -95,11 +92,14 @@ def by_stem(files: Iterable[Path]) -> dict[str, Path]:
         DataError: two files have the same one.
     """
     found: dict[str, Path] = {}
+    twice: list[str] = []
     for file in files:
         if file.stem in found:
-            raise DataError(
-                f"Expected one file for each name, but {found[file.stem]} and {file} differ in "
-                "their extension only: remove or rename one."
-            )
+            twice.append(f"{found[file.stem]} and {file}")
         found[file.stem] = file
+    if twice:
+        raise DataError(
+            f"Expected one file for each name, but {listed(twice)} differ in their extension "
+            "only: remove or rename one."
+        )
     return found

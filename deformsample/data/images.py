@@ -11,10 +11,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from deformsample.errors import DataError
+from deformsample.reading import regular_file
 from deformsample.writing import whole_file
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """In lower case; files are matched whatever their case."""
+
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+"""What is decoded, whatever a file's name says. Pillow knows more: some start other programs."""
 
 _PLAIN = frozenset({"1", "L", "LA", "P", "PA", "RGBA", "RGBX"})
 _DEEP = frozenset({"I;16", "I;16B", "I;16L"})
@@ -26,7 +30,7 @@ def read_image(path: Path) -> Pixels:
     """Read an image file as RGB.
 
     One channel is shown as grey, a palette by its colours; opacity is left out, and 16 bits become
-    8 by their upper half.
+    8 by their upper half. Of a TIFF with several pages the first one counts.
 
     Returns:
         (h, w, 3) uint8, turned upright where the file says how.
@@ -35,7 +39,7 @@ def read_image(path: Path) -> Pixels:
         DataError: no such file, not an image, cut short, or of other colours (CMYK, Lab, numbers
             with a point).
     """
-    image = ImageOps.exif_transpose(open_image(path))
+    image = open_image(path)
     if image.mode == "RGB":
         return np.asarray(image)
     if image.mode in _DEEP:
@@ -64,7 +68,8 @@ def read_ids(path: Path) -> Pixels:
     if image.mode not in ("L", "P"):
         raise DataError(
             f"Expected label ids in one channel of 8 bits, but {path} has mode {image.mode} "
-            f"({len(image.getbands())} channel(s)): is it coloured? Then give the colours."
+            f"({len(image.getbands())} channel(s)): save it so; or if it is coloured, give the "
+            "colours."
         )
     return np.asarray(image)
 
@@ -99,30 +104,46 @@ def save_image(image: Image.Image, path: Path, pnginfo: PngInfo | None = None) -
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decode an image file, as it is.
+    """Decode an image file, turned upright where it says how.
+
+    Its declared size is looked at before anything is decoded.
 
     Raises:
-        DataError: no such file, not an image, too large, or cut short.
+        DataError: no such file, not an image, too large, animated, or cut short.
     """
+    regular_file(path, "an image file")
     try:
-        image: Image.Image = Image.open(path)
+        image: Image.Image = Image.open(path, formats=FORMATS)
+        _check_single(image, path)
         image.load()  # closes the file
+        ImageOps.exif_transpose(image, in_place=True)
         return image
-    except FileNotFoundError:
-        raise DataError(f"Expected an image file, but there is none at {path}.") from None
-    except IsADirectoryError:
-        raise DataError(f"Expected an image file, but {path} is a folder.") from None
+    except DataError:
+        raise
     except UnidentifiedImageError:
         raise DataError(
-            f"Expected an image file, but {path} is not in a format that can be read."
+            f"Expected an image file, but {path} is not in a format that can be read: "
+            f"{', '.join(FORMATS)}."
         ) from None
     except Image.DecompressionBombError as error:
         raise DataError(
             f"Expected an image of fewer pixels, but {path} is larger than Pillow reads ({error}): "
-            "raise `PIL.Image.MAX_IMAGE_PIXELS` if you trust the file."
+            "save it as a tiled TIFF, which is read in parts, or raise "
+            "`PIL.Image.MAX_IMAGE_PIXELS` if you trust the file."
         ) from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # bytes of any kind make a decoder fail in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"Expected a whole image file, but {path} cannot be decoded ({error}): get the file "
+            f"Expected a whole image file, but {path} cannot be decoded ({reason}): get the file "
             "again or remove it."
         ) from None
+
+
+def _check_single(image: Image.Image, path: Path) -> None:
+    """Pages of a TIFF are levels or thumbnails, those of a phone's JPEG too: the first counts."""
+    frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
+    if frames > 1:
+        raise DataError(
+            f"Expected a single image, but {path} is an animation of {frames}: save the one that "
+            "you mean."
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ from deformsample.data.dataset import Split, check_folder
 from deformsample.data.images import IMAGE_SUFFIXES
 from deformsample.data.labels import listed
 from deformsample.data.large import SLIDE_SUFFIXES
+from deformsample.data.splits import csv_rows
 from deformsample.errors import ArgumentError, DataError
+from deformsample.reading import files_in
 from deformsample.shipped import own_or_shipped
 
 
@@ -64,7 +66,7 @@ class ClassFolder(LabelledDataset):
 
     def __init__(self, root: str | None, classes: list[str] | None = None) -> None:
         self.root = check_folder(Path(root or "data/classes").expanduser(), "a folder per class")
-        folders = [x.name for x in self.root.iterdir() if x.is_dir() and not x.name.startswith(".")]
+        folders = [x.name for x in files_in(self.root) if x.is_dir()]
         self.classes = _checked(classes or sorted(folders), self.root)
         if missing := sorted(set(self.classes) - set(folders)):
             raise DataError(f"Expected a folder for each class in {self.root}, but not: {missing}.")
@@ -74,7 +76,7 @@ class ClassFolder(LabelledDataset):
         return _unique(
             LabelledImage(_name(file, self.root), file, number)
             for number, name in enumerate(self.classes)
-            for file in sorted((self.root / name).iterdir())
+            for file in files_in(self.root / name)
             if _is_image(file)
         )
 
@@ -119,12 +121,18 @@ class LabelledFiles(LabelledDataset):
         own = self.root / path
         if own.is_file():  # whatever its name holds
             return [own]
-        found = sorted(x for x in self.root.glob(path) if _is_image(x)) if _is_glob(path) else []
+        found = self._globbed(path) if _is_glob(path) else []
         if not found:
             raise DataError(
                 f"Expected an image for {path!r} of {self.file} in {self.root}, but there is none."
             )
         return found
+
+    def _globbed(self, pattern: str) -> list[Path]:
+        try:
+            return sorted(x for x in self.root.glob(pattern) if _is_image(x))
+        except (ValueError, OSError, NotImplementedError) as error:
+            raise DataError(f"Expected a glob in {self.file}, but got {pattern!r}: {error}.") from None
 
     def _number(self, row: dict[str, str]) -> float:
         if self.classes:
@@ -135,34 +143,38 @@ class LabelledFiles(LabelledDataset):
                 )
             return self.classes.index(row["label"])
         try:
-            return float(row["label"])
+            score = float(row["label"])
         except ValueError:
+            score = math.nan
+        if not math.isfinite(score):
             raise DataError(
                 f"Expected a score, which is a number, but {self.file} says {row['label']!r} of "
                 f"{row['path']!r}: for names of classes, set `data.dataset.label` to class."
-            ) from None
+            )
+        return score
 
 
 def _rows(file: Path) -> Iterator[dict[str, str]]:
-    if not file.is_file():
-        raise DataError(f"Expected a file of paths and labels at {file}, but there is none.")
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        columns = reader.fieldnames or []
-        if not {"path", "label"} <= set(columns):
+    rows = csv_rows(file, "a file of paths and labels")
+    columns = rows[0] if rows else []
+    if not {"path", "label"} <= set(columns) or len(set(columns)) < len(columns):
+        raise DataError(
+            "Expected the columns path and label, and perhaps split, in the first row of "
+            f"{file}, each once, but got {columns[:5]}."
+        )
+    for number, cells in enumerate(rows[1:], start=2):
+        if not cells:
+            continue
+        row = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
+        given = {key: row.get(key, "") for key in ("path", "label")}
+        split = row.get("split", "")
+        known = split in ("", *get_args(Split)) and len(cells) <= len(columns)
+        if not all(given.values()) or not known:
             raise DataError(
-                "Expected the columns path and label, and perhaps split, in the first row of "
-                f"{file}, but got {list(columns)}."
+                "Expected a path, a label, and a split of train, val or test or none, but row "
+                f"{number} of {file} has {given['path']!r}, {given['label']!r} and {split!r}."
             )
-        for number, row in enumerate(reader, start=2):
-            given = {key: (row[key] or "").strip() for key in ("path", "label")}
-            split = (row.get("split") or "").strip()
-            if not all(given.values()) or split not in ("", *get_args(Split)):
-                raise DataError(
-                    "Expected a path, a label, and a split of train, val or test or none, but row "
-                    f"{number} of {file} has {given['path']!r}, {given['label']!r} and {split!r}."
-                )
-            yield given | ({"split": split} if split else {})
+        yield given | ({"split": split} if split else {})
 
 
 def _checked(classes: list[str], where: Path) -> list[str]:

@@ -6,6 +6,7 @@ none, parts of the next finer one are averaged.
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from torch import Tensor
 from deformsample.data.images import Pixels
 from deformsample.errors import DataError
 from deformsample.geometry import Size, halve
+from deformsample.reading import regular_file
 
 SLIDE_SUFFIXES = frozenset({".bif", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu"})
 """Formats that OpenSlide reads and others do not; in lower case."""
@@ -30,6 +32,9 @@ TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 
 READ_WHOLE = 64_000_000
 """Pixels of a TIFF up to which it is read whole."""
+
+LARGEST_CHUNK = 64_000_000
+"""Pixels of a tile or strip of a TIFF up to which it is decoded."""
 
 _LARGEST_PART = 2048
 """Side of what is read at once, in pixels of the file's level."""
@@ -41,21 +46,26 @@ class LargeImage(ABC):
     """An image in a file, read in parts; close it, or use it in a ``with``.
 
     Args:
+        path: of the file.
         levels: sizes (H, W) of the levels in the file, the full image first.
     """
 
-    def __init__(self, levels: Sequence[Size]) -> None:
+    def __init__(self, path: Path, levels: Sequence[Size]) -> None:
+        self.path = path
         self.size = levels[0]
         # By number: the image halved so many times. Levels in between are of no use here.
         self.levels = {
-            round(factor): index
+            number: index
             for index, size in reversed(list(enumerate(levels)))
-            if abs((factor := float(np.log2(levels[0][0] / size[0]))) - round(factor)) < 0.02
+            if (number := _halvings(levels[0], size)) is not None
         }
 
     @abstractmethod
     def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
-        """A part of a level of the file, (rows, columns, 3) uint8."""
+        """A part of a level of the file, (rows, columns, 3) uint8.
+
+        Where it fails, in whatever way, :meth:`read` says which file cannot be decoded.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -73,7 +83,11 @@ class LargeImage(ABC):
         self.close()
 
     def read(self, level: int, top: int, bottom: int, left: int, right: int) -> Tensor:
-        """A part of a level of the pyramid, (3, rows, columns) float32; see ``warp_blocks``."""
+        """A part of a level of the pyramid, (3, rows, columns) float32; see ``warp_blocks``.
+
+        Raises:
+            DataError: the file cannot be decoded there.
+        """
         held = max(number for number in self.levels if number <= level)
         factor = 2 ** (level - held)
         step = max(1, _LARGEST_PART // factor)
@@ -99,7 +113,10 @@ class LargeImage(ABC):
 
     def _padded(self, held: int, top: int, bottom: int, left: int, right: int) -> Pixels:
         """A level may end a pixel early, where the file's writer rounded down."""
-        pixels = self.part(self.levels[held], top, bottom, left, right)
+        try:
+            pixels = self.part(self.levels[held], top, bottom, left, right)
+        except Exception as error:  # bytes of any kind make a decoder fail in any way
+            raise _unreadable(self.path, error) from None
         missing = (bottom - top - pixels.shape[0], right - left - pixels.shape[1])
         if any(missing):
             pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
@@ -119,25 +136,23 @@ class TiffImage(LargeImage):
             import zarr
         except ImportError:
             raise DataError(f"Expected tifffile and zarr to read {path}: {_INSTALL}.") from None
+        regular_file(path, "an image file")
         try:
             self._file = tifffile.TiffFile(path)
+        except Exception as error:  # bytes of any kind make a reader fail in any way
+            raise _unreadable(path, error) from None
+        try:
             series = self._file.series[0]
-            arrays: list[Any] = [
+            _check_tiff(series, path)
+            self._arrays: list[Any] = [
                 zarr.open(series.aszarr(level=number), mode="r")
                 for number in range(len(series.levels))
             ]
-        except FileNotFoundError:
-            raise DataError(f"Expected an image file, but there is none at {path}.") from None
-        except Exception as error:  # a broken file makes the reader fail in any way
-            raise DataError(f"Expected a whole TIFF, but {path} cannot be read: {error}") from None
-        if series.axes not in ("YX", "YXS") or arrays[0].dtype not in (np.uint8, np.uint16):
+            sizes = [(array.shape[0], array.shape[1]) for array in self._arrays]
+            super().__init__(path, sizes)
+        except Exception as error:
             self._file.close()
-            raise DataError(
-                "Expected a TIFF of rows, columns and channels of 8 or 16 bits, but "
-                f"{path} has axes {series.axes} of {arrays[0].dtype}."
-            )
-        self._arrays = arrays
-        super().__init__([(array.shape[0], array.shape[1]) for array in arrays])
+            raise error if isinstance(error, DataError) else _unreadable(path, error) from None
 
     def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
         """See :class:`LargeImage`."""
@@ -156,11 +171,13 @@ class SlideImage(LargeImage):
             import openslide
         except ImportError:
             raise DataError(f"Expected OpenSlide to read {path}: {_INSTALL}.") from None
+        regular_file(path, "an image file")
         try:
             self._slide = openslide.OpenSlide(str(path))
-        except (openslide.OpenSlideError, OSError) as error:
-            raise DataError(f"Expected a whole slide, but {path} cannot be read: {error}") from None
-        super().__init__([(height, width) for width, height in self._slide.level_dimensions])
+            sizes = [(height, width) for width, height in self._slide.level_dimensions]
+            super().__init__(path, sizes)
+        except Exception as error:  # bytes of any kind make a reader fail in any way
+            raise _unreadable(path, error) from None
 
     def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
         """See :class:`LargeImage`."""
@@ -185,8 +202,6 @@ def open_large(path: Path) -> LargeImage:
         DataError: no such file, one that cannot be read, or another format.
     """
     suffix = path.suffix.lower()
-    if not path.is_file():
-        raise DataError(f"Expected an image file, but there is none at {path}.")
     if suffix in SLIDE_SUFFIXES:
         return SlideImage(path)
     if suffix in TIFF_SUFFIXES:
@@ -201,14 +216,54 @@ def is_large(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix not in TIFF_SUFFIXES:
         return suffix in SLIDE_SUFFIXES
+    if not path.is_file():  # opening a pipe would wait for ever
+        return False
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(path, formats=("TIFF",)) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return bool(image.width * image.height > READ_WHOLE)
     except Image.DecompressionBombError:
         return True
-    except OSError:
+    except Exception:  # bytes of any kind make a reader fail in any way
         return False  # reading it will say what is wrong
+
+
+def _check_tiff(series: Any, path: Path) -> None:
+    """What a TIFF declares must be of a kind that can be read, and be there."""
+    if series.axes not in ("YX", "YXS") or series.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            "Expected a TIFF of rows, columns and channels of 8 or 16 bits, but "
+            f"{path} has axes {series.axes} of {series.dtype}."
+        )
+    held = path.stat().st_size
+    for level in series.levels:
+        page = level.keyframe
+        if math.prod(page.chunks[:2]) > LARGEST_CHUNK:
+            raise DataError(
+                f"Expected a TIFF whose parts have at most {LARGEST_CHUNK:,} pixels, but {path} has "
+                f"parts of {page.chunks[0]} x {page.chunks[1]}: save it with tiles."
+            )
+        ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        if len(ends) != math.prod(page.chunked) or max(ends, default=held + 1) > held:
+            raise DataError(
+                f"Expected a whole TIFF, but {path} declares {page.shape[0]} x {page.shape[1]} "
+                "pixels and does not hold them: get the file again."
+            )
+
+
+def _halvings(full: Size, size: Size) -> int | None:
+    """How often a level is halved; ``None`` if it is something in between."""
+    number = round(math.log2(full[0] / size[0]))
+    exact = [whole / 2.0**number for whole in full]
+    fits = all(abs(e - side) <= max(1, 0.014 * side) for e, side in zip(exact, size, strict=True))
+    return number if fits and number >= 0 else None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return DataError(
+        f"Expected a whole TIFF or slide, but {path} cannot be decoded: {reason[:200]}."
+    )
 
 
 def as_rgb(pixels: npt.NDArray[Any]) -> Pixels:

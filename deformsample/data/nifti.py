@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,9 +18,14 @@ from deformsample.data.labels import Colour
 from deformsample.data.splits import seeded_split
 from deformsample.errors import ArgumentError, DataError
 from deformsample.losses import IGNORE_INDEX
+from deformsample.reading import files_in, regular_file
 
 _SUFFIXES = (".nii", ".nii.gz")
 _VOLUMES = 8  # kept decoded in each process
+_LARGEST = 1 << 28  # voxels of a channel, such as 645 in each direction
+_LARGEST_LABEL = 32767
+_DEFLATE = 1032  # bytes that one compressed byte can stand for, at most
+_HUGE = 1e30  # no brightness; beyond it, differences overflow
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,8 @@ class Nifti(SegmentationDataset):
     Two layouts are known: a folder for each patient (BraTS), anywhere below the root, and
     ``imagesTr`` with ``labelsTr`` of the same file names (Decathlon), where an image may hold
     several channels. Grey is linear from one percentile of a volume's voxels that are not 0 to
-    another, so that volumes of different scanners look alike; what is 0, outside of the head, is
-    black.
+    another, so that volumes of different scanners look alike; what is 0, outside of the head, or no
+    finite number, is black.
 
     Args:
         root: folder of the volumes.
@@ -120,21 +126,33 @@ class Nifti(SegmentationDataset):
         """Image and labels by patient."""
         if (root / "imagesTr").is_dir():
             labels = check_folder(root / "labelsTr", "labels of NIfTI volumes")
-            files = [f for f in (root / "imagesTr").iterdir() if _is_volume(f)]
-            return {
-                file.name.split(".")[0]: (file, _only([labels / file.name], labels, file.name))
-                for file in sorted(files)
-            }
+            files = [f for f in files_in(root / "imagesTr") if _is_volume(f)]
+            return _unique(
+                (file.name.split(".")[0], file, _only([labels / file.name], labels, file.name))
+                for file in files
+            )
         images = sorted(file for file in root.rglob(self.image) if _is_volume(file))
         if not images:
             raise DataError(
                 f"Expected volumes {self.image} in folders below {root}, or {root / 'imagesTr'}, "
                 "but found none: set `--data.root` and `--data.dataset.image`."
             )
-        return {
-            file.parent.name: (file, _only(file.parent.glob(self.labels), file.parent, self.labels))
+        return _unique(
+            (file.parent.name, file, _only(file.parent.glob(self.labels), file.parent, self.labels))
             for file in images
-        }
+        )
+
+
+def _unique(volumes: Iterable[tuple[str, Path, Path]]) -> dict[str, tuple[Path, Path]]:
+    found: dict[str, tuple[Path, Path]] = {}
+    for name, image, labels in volumes:
+        if name in found:
+            raise DataError(
+                f"Expected one volume for each patient, but {found[name][0]} and {image} are both "
+                f"{name!r}: remove or rename one."
+            )
+        found[name] = image, labels
+    return found
 
 
 def _is_volume(file: Path) -> bool:
@@ -152,7 +170,11 @@ def _only(files: Any, folder: Path, wanted: str) -> Path:
 
 
 def _open(path: Path) -> Any:
-    """A volume of three or four dimensions, of which only the head is read."""
+    """A volume of three or four dimensions, of which only the head is read.
+
+    It is what nibabel reads voxels by. Extensions of the head are left alone: what they claim to
+    hold has no bound.
+    """
     try:
         import nibabel
     except ImportError:
@@ -160,28 +182,59 @@ def _open(path: Path) -> Any:
             f"Expected nibabel to read {path}: install it with "
             "`pip install 'deformsample[volumes]'`."
         ) from None
+    regular_file(path, "a NIfTI volume")
     try:
-        volume: Any = nibabel.load(path)
-    except (OSError, nibabel.filebasedimages.ImageFileError) as error:
+        with nibabel.openers.Opener(str(path)) as file:
+            head = file.read(nibabel.Nifti2Header.sizeof_hdr)
+        kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
+        kind = next((kind for kind in kinds if kind.may_contain_header(head)), None)
+        if kind is None:
+            raise ValueError("it does not start as one")
+        header = kind(head[: kind.sizeof_hdr])
+        volume = nibabel.arrayproxy.ArrayProxy(str(path), header)
+    except Exception as error:  # bytes of any kind make a reader fail in any way
         raise DataError(f"Expected a NIfTI volume, but {path} cannot be read: {error}") from None
-    if len(volume.shape) not in (3, 4):
+    if len(volume.shape) not in (3, 4) or min(volume.shape) < 1:
         raise DataError(
             f"Expected a volume of 3 dimensions, or 4 with channels last, but {path} has the shape "
             f"{volume.shape}."
         )
+    _check_declared(volume, path)
     return volume
+
+
+def _check_declared(volume: Any, path: Path) -> None:
+    """What the head declares must be numbers, be of a size that can be read, and be there."""
+    if volume.dtype.kind not in "iuf":
+        raise DataError(
+            f"Expected a volume of whole numbers or floats, but {path} holds {volume.dtype}."
+        )
+    voxels = math.prod(volume.shape[:3])
+    if voxels > _LARGEST:
+        raise DataError(
+            f"Expected a volume of at most {_LARGEST:,} voxels, but {path} declares {voxels:,}: "
+            "cut it into parts."
+        )
+    largest_ratio = _DEFLATE if path.suffix == ".gz" else 1
+    needed = volume.offset + math.prod(volume.shape) * volume.dtype.itemsize
+    if needed > path.stat().st_size * largest_ratio:
+        raise DataError(
+            f"Expected a whole NIfTI volume, but {path} declares {volume.shape} voxels, which its "
+            f"{path.stat().st_size:,} bytes cannot hold: get it again."
+        )
 
 
 def _voxels(path: Path, channel: int) -> npt.NDArray[Any]:
     volume = _open(path)
-    if len(volume.shape) == 4 and channel >= volume.shape[3]:
+    channels = volume.shape[3] if len(volume.shape) == 4 else 1
+    if len(volume.shape) == 4 and not 0 <= channel < channels:
         raise DataError(
-            f"Expected channel {channel} in {path}, but it has {volume.shape[3]}: set "
+            f"Expected channel {channel} in {path}, but it has {channels}: set "
             "`--data.dataset.channel`."
         )
     try:
-        data = volume.dataobj[..., channel] if len(volume.shape) == 4 else volume.dataobj[...]
-    except (OSError, EOFError, ValueError) as error:
+        data = volume[..., channel] if len(volume.shape) == 4 else volume[...]
+    except Exception as error:  # bytes of any kind make a reader fail in any way
         raise DataError(
             f"Expected a whole NIfTI volume, but {path} cannot be decoded ({error}): get it again."
         ) from None
@@ -190,17 +243,25 @@ def _voxels(path: Path, channel: int) -> npt.NDArray[Any]:
 
 @lru_cache(_VOLUMES)
 def _grey(path: Path, channel: int, percentiles: tuple[float, float]) -> Pixels:
-    voxels = _voxels(path, channel).astype(np.float32)
-    known = voxels[voxels != 0]
-    if not known.size:
+    with np.errstate(over="ignore", invalid="ignore"):
+        voxels = _voxels(path, channel).astype(np.float32)
+        known = (voxels != 0) & (np.abs(voxels) < _HUGE)  # false for what is no number
+    if not known.any():
         return np.zeros(voxels.shape, np.uint8)
-    black, white = np.percentile(known, percentiles)
-    grey = (voxels - black) / max(float(white - black), np.finfo(np.float32).tiny)
-    return np.where(voxels == 0, 0, np.rint(grey.clip(0, 1) * 255)).astype(np.uint8)
+    black, white = (np.float32(value) for value in np.percentile(voxels[known], percentiles))
+    voxels[~known] = black
+    grey = (voxels - black) / max(white - black, np.finfo(np.float32).tiny)
+    return np.where(known, np.rint(grey.clip(0, 1) * 255), 0).astype(np.uint8)
 
 
 @lru_cache(_VOLUMES)
 def _labels(path: Path) -> npt.NDArray[np.int16]:
     voxels = _voxels(path, 0)
-    values: npt.NDArray[np.int16] = np.rint(voxels).astype(np.int16)
+    whole = np.rint(voxels)
+    if not (np.abs(whole) <= _LARGEST_LABEL).all():  # false for what is no number
+        raise DataError(
+            f"Expected labels from {-_LARGEST_LABEL} to {_LARGEST_LABEL}, but {path} holds values "
+            "that are larger, or no numbers."
+        )
+    values: npt.NDArray[np.int16] = whole.astype(np.int16)
     return values

@@ -7,7 +7,6 @@ critical, not safe to copy into an edited image), as NumPy's NPZ.
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,9 @@ from deformsample.geometry import Size
 
 _CHUNK = b"dfSM"
 _MEMBERS = frozenset({"grid.npy", "density.npy", "size.npy"})
+_TYPES = [np.dtype(np.float32), np.dtype(np.float32), np.dtype(np.int64)]
 _HEADER = 256  # bytes of an NPY file before its numbers, at most
+_ROUNDING = 1e-3
 
 Floats = npt.NDArray[np.float32]
 
@@ -77,10 +78,14 @@ def read_sampled(path: Path) -> SampledImage:
         arrays = _unpacked(held[0], pixels.shape[0] * pixels.shape[1])
         grid, density, size = arrays["grid"], arrays["density"], arrays["size"]
         fits = grid.shape == (*pixels.shape[:2], 2) and density.ndim == 2 and size.shape == (2,)
-        if not fits or not np.isfinite(grid).all():
+        if not fits or [x.dtype for x in (grid, density, size)] != _TYPES:
             raise ValueError(f"a grid of {grid.shape} for {pixels.shape[:2]} pixels")
+        if not (np.abs(grid) <= 1 + _ROUNDING).all() or not np.isfinite(density).all():
+            raise ValueError("some are no places in an image")
         height, width = (int(n) for n in size)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, struct.error) as error:
+        if min(height, width) < 1:
+            raise ValueError(f"an original of {height} x {width} pixels")
+    except Exception as error:  # bytes of any kind make a reader fail in any way
         raise DataError(
             f"Expected the samples' places in {path} to be whole, but they cannot be read: {error}"
         ) from None

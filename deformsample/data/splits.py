@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import random
 import re
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import get_args
 
 from deformsample.data.dataset import Split
 from deformsample.errors import ArgumentError, DataError
+from deformsample.reading import read_text
 
 _SPLITS: tuple[str, ...] = get_args(Split)
 
@@ -68,19 +70,16 @@ def split_from_file(stems: Sequence[str], file: Path) -> dict[str, str]:
         DataError: no such file, a row of another form, or a stem that does not exist. (A glob may
             fit nothing.)
     """
-    if not file.is_file():
-        raise DataError(f"Expected a split file at {file}, but there is none.")
     rows: list[tuple[str, str]] = []
-    with file.open(newline="", encoding="utf-8") as lines:
-        for number, row in enumerate(csv.reader(lines), start=1):
-            if not row or row[0].startswith("#"):
-                continue
-            if len(row) != 2 or row[1].strip() not in _SPLITS:
-                raise DataError(
-                    f"Expected 'stem,split' with a split of {', '.join(_SPLITS)}, but line "
-                    f"{number} of {file} is {','.join(row)!r}."
-                )
-            rows.append((row[0].strip(), row[1].strip()))
+    for number, row in enumerate(csv_rows(file, "a split file"), start=1):
+        if not row or row[0].startswith("#"):
+            continue
+        if len(row) != 2 or row[1].strip() not in _SPLITS:
+            raise DataError(
+                f"Expected 'stem,split' with a split of {', '.join(_SPLITS)}, but line "
+                f"{number} of {file} is {','.join(row)[:200]!r}."
+            )
+        rows.append((row[0].strip(), row[1].strip()))
     known = set(stems)
     for pattern, _ in rows:
         if not set(pattern) & set("*?[") and pattern not in known:
@@ -93,11 +92,28 @@ def split_from_file(stems: Sequence[str], file: Path) -> dict[str, str]:
     return division
 
 
+def csv_rows(file: Path, what: str) -> list[list[str]]:
+    """The rows of a CSV file.
+
+    Raises:
+        DataError: not a file, no text, or no CSV.
+    """
+    try:
+        return list(csv.reader(io.StringIO(read_text(file, what), newline="")))
+    except csv.Error as error:
+        raise DataError(f"Expected {what}, but {file} is no CSV: {error}.") from None
+
+
 def group(stem: str, pattern: str | None) -> str:
     """What a stem is divided with, by a pattern as of :func:`seeded_split`."""
     if pattern is None:
         return stem
-    match = re.search(pattern, stem)
+    try:
+        match = re.search(pattern, stem)
+    except re.error as error:
+        raise ArgumentError(
+            f"Expected `group_pattern` to be a regular expression, but {pattern!r} is none: {error}."
+        ) from None
     if match is None:
         raise ArgumentError(
             f"Expected `group_pattern` {pattern!r} to match every file name, but it does not "
