@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=3, help="of the validation split")
     options = parser.parse_args()
     content = read_config(options.config)
-    data = build_data(content.get("data", {}), options.root)
+    data = build_data(content, options.root, options.config)
     merged = merged_classes(content)
     names = [*data.classes, *merged]
     chosen = data.dataset.samples("val")[: options.images]

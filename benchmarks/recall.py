@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6)
     options = parser.parse_args()
     model = deformsample.load(options.checkpoint)
-    data = build_data(read_config(options.config).get("data", {}), options.root)
+    data = build_data(read_config(options.config), options.root, options.config)
     ids = [list(data.classes).index(name) for name in options.classes]
     chosen = data.dataset.samples(options.split)[: options.images]
     edges = [*options.widths, np.inf]

@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--level-bias", type=float, nargs="+", default=[0.0, 1.0])
     parser.add_argument("--checkpoint", nargs="*", default=[])
     options = parser.parse_args()
-    data = build_data(read_config(options.config).get("data", {}), options.root)
+    data = build_data(read_config(options.config), options.root, options.config)
     part = SplitDataset(data.dataset, data.dataset.samples(options.split)[: options.images])
     found: dict[str, list[list[float]]] = {}
     for item in (part[number] for number in range(len(part))):

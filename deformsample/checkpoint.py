@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deformsample.errors import CheckpointError
+from deformsample.reading import regular_file
 
 _LOADERS = {"segmenter": "deformsample.load", "classifier": "deformsample.load_classifier"}
 """What loads a checkpoint of a trained part."""
@@ -26,9 +28,9 @@ def read_checkpoint(path: Path, part: str = "segmenter") -> dict[str, Any]:
     Raises:
         CheckpointError: no such file, not a checkpoint, or not one of this package.
     """
-    if not path.is_file():
-        raise CheckpointError(f"Expected a checkpoint at {path}, but there is no such file.")
+    regular_file(path, "a checkpoint", CheckpointError)
     try:
+        _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes of any kind make the reader fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -36,7 +38,7 @@ def read_checkpoint(path: Path, part: str = "segmenter") -> dict[str, Any]:
             f"Expected a checkpoint of plain tensors and numbers, but {path} cannot be read: "
             f"{reason}"
         ) from None
-    if not isinstance(content, dict) or "state_dict" not in content:
+    if not isinstance(content, dict) or not _are_weights(content.get("state_dict")):
         raise CheckpointError(
             f"Expected a checkpoint that this package's training wrote, but {path} holds something "
             "else."
@@ -48,7 +50,9 @@ def read_checkpoint(path: Path, part: str = "segmenter") -> dict[str, Any]:
             f"Expected a checkpoint of a {part}, but {path} holds a {other}: "
             f"`{_LOADERS[other]}` loads it."
         )
-    if held.get(part) is None:
+    names = held.get("classes")
+    known = are_classes(names) if part == "segmenter" else _are_names(names)
+    if not isinstance(held.get(part), dict) or not known:
         raise CheckpointError(
             f"Expected a checkpoint that this package's training wrote, but {path} has no "
             f"description of a {part}."
@@ -81,6 +85,37 @@ def check_fits(checkpoint: Path, task: nn.Module, part: str) -> dict[str, Any]:
             f"{len(different)} weights ({different[0]}, ...): give the config.yaml of its run."
         )
     return content
+
+
+def _check_archive(path: Path) -> None:
+    """Torch stores it as it is, with sums: what is larger unpacked was not written by it."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > path.stat().st_size:
+            raise ValueError(f"its {path.stat().st_size:,} bytes unpack to {unpacked:,}")
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} in it is damaged")
+
+
+def _are_weights(content: object) -> bool:
+    return isinstance(content, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )
+
+
+def _are_names(content: object) -> bool:
+    return isinstance(content, list) and all(isinstance(name, str) for name in content)
+
+
+def are_classes(content: object) -> bool:
+    """Whether something from a file is names of classes with their colours."""
+    return isinstance(content, dict) and all(
+        isinstance(name, str)
+        and isinstance(colour, (list, tuple))
+        and len(colour) == 3
+        and all(isinstance(value, int) and 0 <= value <= 255 for value in colour)
+        for name, colour in content.items()
+    )
 
 
 def weights_of(content: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:

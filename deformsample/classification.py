@@ -14,6 +14,7 @@ from deformsample.building import build_part, check_device, load_weights_into
 from deformsample.checkpoint import read_checkpoint, weights_of
 from deformsample.classifiers import Classifier
 from deformsample.data.levels import read_level
+from deformsample.errors import CheckpointError
 from deformsample.inference import ImageLike, as_batch
 
 
@@ -62,25 +63,32 @@ class ImageClassifier(nn.Module):
         return Classified(scores.softmax(dim=1), best)
 
 
-def load_classifier(checkpoint: str | Path, device: str | torch.device = "cpu") -> ImageClassifier:
+def load_classifier(
+    checkpoint: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()
+) -> ImageClassifier:
     """Load a checkpoint of a classifier of this package, ready to use.
 
     Args:
         checkpoint: file that training wrote, such as ``last.ckpt``.
         device: where the model shall live.
+        trust: as of :func:`deformsample.load`.
 
     Returns:
         ``ImageClassifier`` in eval mode.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint, or not one of a classifier. No code in the
+        CheckpointError: as :func:`deformsample.load`, or not one of a classifier. No code in the
             file is executed.
     """
     path = Path(checkpoint).expanduser()
     check_device(device)
     content = read_checkpoint(path, "classifier")
     description = content["deformsample"]
-    classifier = build_part(Classifier, description["classifier"], path)  # type: ignore[type-abstract]
+    given = description["classifier"]
+    classifier = build_part(Classifier, given, path, trust)  # type: ignore[type-abstract]
     weights = weights_of(content, "classifier.")
     load_weights_into(classifier, weights, path)
-    return ImageClassifier(classifier, description["classes"], description["level"]).to(device)
+    level = description.get("level", 0)
+    if not isinstance(level, int) or not 0 <= level < 32:
+        raise CheckpointError(f"Expected {path} to say how often images are halved, not {level!r}.")
+    return ImageClassifier(classifier, description["classes"], level).to(device)

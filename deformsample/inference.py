@@ -16,12 +16,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from deformsample.building import build_part, check_device, load_weights_into
-from deformsample.checkpoint import read_checkpoint, weights_of
+from deformsample.checkpoint import are_classes, read_checkpoint, weights_of
 from deformsample.data.images import read_image
 from deformsample.data.labels import Colour
 from deformsample.errors import ArgumentError, CheckpointError
 from deformsample.geometry import Size, unwarp
 from deformsample.plotting import SegmentedPicture, picture_of
+from deformsample.reading import read_text
 from deformsample.segmenters import Downsampled, Downsampler, Segmenter
 from deformsample.writing import whole_file
 
@@ -32,6 +33,7 @@ uint8, or float in [0, 1]."""
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError)
 
 
 class Model(nn.Module):
@@ -77,8 +79,10 @@ class Model(nn.Module):
                 partial.write_bytes(content)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> Model:
-        """Load what :meth:`save_pretrained` wrote.
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()
+    ) -> Model:
+        """Load what :meth:`save_pretrained` wrote; arguments as of :func:`load`.
 
         Raises:
             CheckpointError: a file is missing, or does not hold what it should. No code in it is
@@ -86,15 +90,17 @@ class Model(nn.Module):
         """
         source = Path(folder).expanduser()
         try:
-            description = json.loads((source / _CONFIG).read_text(encoding="utf-8"))
+            description = json.loads(read_text(source / _CONFIG, "a description", CheckpointError))
             weights = load_weights((source / _WEIGHTS).read_bytes())
-            architecture, classes = description["segmenter"], description["classes"]
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            architecture = description["segmenter"]
+            if not are_classes(classes := description["classes"]):
+                raise ValueError("the classes are no names with colours")
+        except (*_UNREADABLE, CheckpointError) as error:
             raise CheckpointError(
                 f"Expected {_CONFIG} and {_WEIGHTS} of a model in {source}, but they cannot be "
                 f"read: {error}"
             ) from None
-        return _assembled(architecture, classes, weights, description, source).to(device)
+        return _assembled(architecture, classes, weights, description, source, trust).to(device)
 
     @torch.inference_mode()
     def downsample(self, image: ImageLike) -> Downsampled:
@@ -140,19 +146,22 @@ class Model(nn.Module):
         return as_batch(image).to(self.segmenter.mean.device)
 
 
-def load(checkpoint: str | Path, device: str | torch.device = "cpu") -> Model:
+def load(
+    checkpoint: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()
+) -> Model:
     """Load a checkpoint of this package, ready to use.
 
     Args:
         checkpoint: file that training wrote, such as ``last.ckpt``.
         device: where the model shall live.
+        trust: packages of your own whose networks the checkpoint may name; they are imported.
 
     Returns:
         ``Model`` in eval mode.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint, or not one of this package. No code in the
-            file is executed.
+        CheckpointError: no such file, not a checkpoint, not one of this package, or one that names
+            other classes than networks of known packages. No code in the file is executed.
     """
     path = Path(checkpoint).expanduser()
     check_device(device)
@@ -160,7 +169,7 @@ def load(checkpoint: str | Path, device: str | torch.device = "cpu") -> Model:
     description = content["deformsample"]
     weights = weights_of(content, "segmenter.")
     parts = description["segmenter"], description["classes"], weights
-    return _assembled(*parts, description, path).to(device)
+    return _assembled(*parts, description, path, trust).to(device)
 
 
 def _assembled(
@@ -169,16 +178,17 @@ def _assembled(
     weights: Mapping[str, Tensor],
     description: Mapping[str, Any],
     source: Path,
+    trust: Sequence[str],
 ) -> Model:
-    segmenter = build_segmenter(architecture, source)
+    segmenter = build_segmenter(architecture, source, trust)
     load_weights_into(segmenter, weights, source)
     colours = {name: tuple(colour) for name, colour in classes.items()}
     return Model(segmenter, cast("dict[str, Colour]", colours), description)
 
 
-def build_segmenter(architecture: Mapping[str, Any], source: object) -> Segmenter:
+def build_segmenter(architecture: object, source: object, trust: Sequence[str] = ()) -> Segmenter:
     """Make a segmenter from class paths and arguments, as :func:`build_part`."""
-    return build_part(Segmenter, architecture, source)  # type: ignore[type-abstract]
+    return build_part(Segmenter, architecture, source, trust)  # type: ignore[type-abstract]
 
 
 def as_batch(image: ImageLike) -> Tensor:

@@ -106,12 +106,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     text = read_text(path, "a config", ArgumentError, YAML_LIMIT)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is not None and _values_in(node, {}, set()) > YAML_NODES:
-            raise ArgumentError(
-                f"Expected a config of at most {YAML_NODES:,} values, but {path} has more, where "
-                "each alias counts as all that it stands for."
-            )
-        content = yaml.safe_load(text)
+        values = 0 if node is None else _values_in(node, {}, set())
+        content = yaml.safe_load(text) if values <= YAML_NODES else {}
     except RecursionError:
         raise ArgumentError(
             f"Expected a config, but {path} has values inside of values without end."
@@ -119,6 +115,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-99-99
         reason = " ".join(str(error).split())
         raise ArgumentError(f"Expected YAML, but {path} cannot be read: {reason}") from None
+    if values > YAML_NODES:
+        raise ArgumentError(
+            f"Expected a config of at most {YAML_NODES:,} values, but {path} has {values:,}, where "
+            "each alias counts as all that it stands for."
+        )
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ArgumentError(
             f"Expected a config of keys and values, but {path} holds "

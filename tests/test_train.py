@@ -321,7 +321,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(
     common = ["validate", "--config", "folder.yaml", f"--data.root={folder_tree}", *SMALL]
     code, text = failure(capsys, *common, "--ckpt_path=no.ckpt")
     assert code == 1
-    assert "no.ckpt, but there is no such file" in text
+    assert "no.ckpt, but there is none" in text
     other = ["--config", "method/learned_paper.yaml", f"--ckpt_path={checkpoint}"]
     code, text = failure(capsys, *common, *other)
     assert code == 1

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
 from jsonargparse import ArgumentParser
 
 from deformsample.errors import ArgumentError
+from deformsample.reading import read_mapping
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,7 @@ def read_plan(path: Path) -> Plan:
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--plan", type=Plan)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    parsed = parser.parse_object({"plan": content})
+    parsed = parser.parse_object({"plan": read_mapping(path)})
     plan: Plan = parser.instantiate(parsed).plan
     for name, method in plan.methods.items():
         if method.sampler is not None and method.sampler not in plan.methods:

@@ -38,9 +38,9 @@ def add_measure(commands: Any) -> argparse.ArgumentParser:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    model = load(options.checkpoint, options.device)
+    model = load(options.checkpoint, options.device, options.trust)
     content = read_config(options.config)
-    data = build_data(content.get("data", {}), options.root)
+    data = build_data(content, options.root, options.config)
     part = SplitDataset(data.dataset, data.dataset.samples(options.split), (), data.cache)
     if options.cost:
         result = cost(model.segmenter, part)

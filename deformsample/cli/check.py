@@ -10,6 +10,7 @@ from typing import Any, get_args
 from tqdm import tqdm
 
 from deformsample.cli.data import build_data, read_config
+from deformsample.cli.errors import one_line
 from deformsample.data.checking import (
     Checked,
     Finding,
@@ -39,7 +40,7 @@ def add_check(commands: Any) -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
-    data = build_data(read_config(options.config).get("data", {}), options.root)
+    data = build_data(read_config(options.config), options.root, options.config)
     names = list(data.classes)
     checked: dict[str, list[Checked]] = {}
     for split in get_args(Split):
@@ -50,7 +51,7 @@ def _check(options: argparse.Namespace) -> None:
     findings = [f for samples in checked.values() for one in samples for f in one.findings]
     findings += [*equal_images(checked), *_empty(checked, names)]
     for finding in sorted(findings, key=lambda finding: not finding.fatal):
-        print(("error: " if finding.fatal else "note: ") + finding.text)
+        print(one_line(("error: " if finding.fatal else "note: ") + finding.text))
     errors = sum(finding.fatal for finding in findings)
     if errors:
         raise DataError(f"{errors} faults of the data would stop training: see above.")

@@ -76,7 +76,8 @@ def add_compare(commands: Any) -> argparse.ArgumentParser:
 def _compare(options: argparse.Namespace) -> None:
     if options.output.suffix not in (".html", ".png"):
         raise ArgumentError(f"Expected `--output` to end in .html or .png, not {options.output}.")
-    models = {name: load(name, options.device) for name in options.models if name not in UNTRAINED}
+    given = [name for name in options.models if name not in UNTRAINED]
+    models = {name: load(name, options.device, options.trust) for name in given}
     classes = _common_classes(list(models.values()))
     image, truth = _image_and_truth(options)
     pictures = _titled(_pictures(options, models, image), options.models)
@@ -89,7 +90,7 @@ def _compare(options: argparse.Namespace) -> None:
         title = f"{Path(source).name}: {' or '.join(p.title for p in pictures)}"
         page = comparison_page(image, truth, pictures, classes, scores, title)
         with whole_file(options.output) as partial:
-            partial.write_text(page, encoding="utf-8")
+            partial.write_text(page, encoding="utf-8", errors="backslashreplace")
         print(options.output)
     else:
         titled = [_with_mean(picture, scores[picture.title]) for picture in pictures]
@@ -197,7 +198,7 @@ def _write(figure: Figure, target: Path) -> None:
 def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
     if options.image is not None:
         return as_batch(options.image)[0], None
-    data = build_data(read_config(options.config).get("data", {}), options.root)
+    data = build_data(read_config(options.config), options.root, options.config)
     samples = data.dataset.samples(options.split)
     if not 0 <= options.index < len(samples):
         raise ArgumentError(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from deformsample.errors import ArgumentError
+from deformsample.reading import read_mapping
 from deformsample.shipped import configs_folder
 
 
@@ -67,8 +65,5 @@ def named_task(arguments: Sequence[str]) -> str:
 
 
 def _task_in(config: Path) -> list[str]:
-    try:
-        content: Any = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return []  # the parser will say what is wrong
-    return [str(content["task"])] if isinstance(content, dict) and "task" in content else []
+    content = read_mapping(config)
+    return [str(content["task"])] if "task" in content else []

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser
 
 from deformsample.cli.configs import find_config
 from deformsample.data import SegmentationData
-from deformsample.errors import ArgumentError
+from deformsample.errors import ArgumentError, DeformsampleError
+from deformsample.reading import read_mapping
 
 
 def read_config(name: str) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def read_config(name: str) -> dict[str, Any]:
     Raises:
         ArgumentError: no such config, or one of another task.
     """
-    content: dict[str, Any] = yaml.safe_load(find_config(name).read_text(encoding="utf-8"))
+    content = read_mapping(find_config(name))
     if (task := content.get("task", "segmentation")) != "segmentation":
         raise ArgumentError(
             f"Expected the config of a segmentation, but {name} is of a {task}, for which there "
@@ -28,22 +28,39 @@ def read_config(name: str) -> dict[str, Any]:
     return content
 
 
-def build_data(section: Mapping[str, Any], root: str | None) -> SegmentationData:
+def build_data(content: Mapping[str, Any], root: str | None, source: str) -> SegmentationData:
     """The data module that the ``data`` section of a config describes.
 
     Args:
-        section: as in a config.
+        content: of a config.
         root: folder of the data; ``None`` for that of the config.
+        source: what an error names.
+
+    Raises:
+        ArgumentError: the section does not describe a data set.
     """
     given = {} if root is None else {"root": root}
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(SegmentationData, "data")
-    parsed = parser.parse_object({"data": {**section, **given}})
-    data: SegmentationData = parser.instantiate(parsed).data
+    section = content.get("data") or {}
+    if not isinstance(section, dict):
+        raise ArgumentError(f"Expected `data` of {source} to hold keys, but got {section!r:.200}.")
+    try:
+        parsed = parser.parse_object({"data": {**section, **given}})
+        data: SegmentationData = parser.instantiate(parsed).data
+    except ArgumentError as error:
+        raise ArgumentError(f"{error} (in {source})") from error
+    except DeformsampleError:
+        raise
+    except Exception as error:  # values of any kind make a class fail in any way
+        reason = " ".join(str(error).split())
+        raise ArgumentError(f"Expected {source} to describe a data set, but: {reason}") from error
     return data
 
 
 def merged_classes(content: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
     """The classes that a config takes together in further IoUs."""
-    merged: Mapping[str, Sequence[str]] = content.get("model", {}).get("merged") or {}
-    return merged
+    model = content.get("model")
+    merged: Mapping[str, Sequence[str]] | None
+    merged = model.get("merged") if isinstance(model, dict) else None
+    return merged or {}

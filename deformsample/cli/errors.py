@@ -58,5 +58,10 @@ def _print_error(text: str, code: int) -> int:
     # A data loader's worker sends its whole traceback as the message.
     worker = _WORKER.search(text)
     message = worker["message"] if worker else text
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(one_line(f"error: {' '.join(message.split())}"), file=sys.stderr)
     return code
+
+
+def one_line(text: str) -> str:
+    """A text for a terminal, whatever file names it holds: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

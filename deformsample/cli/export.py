@@ -49,5 +49,5 @@ def _export(options: argparse.Namespace) -> None:
             f"Expected `--output` to end in {' or '.join(_WRITERS)}, but got {options.output}."
         )
     height, width = options.image_size
-    write(load(options.checkpoint, options.device), (height, width), options.output)
+    write(load(options.checkpoint, options.device, options.trust), (height, width), options.output)
     print(options.output)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from deformsample.cli.errors import one_line
 from deformsample.data.dataset import image_files
 from deformsample.data.images import write_image, write_indexed
 from deformsample.data.labels import palette
@@ -22,6 +23,7 @@ from deformsample.geometry import Size, unwarp
 from deformsample.inference import as_batch, load
 from deformsample.large import downsample_large, segment_large
 from deformsample.plotting import as_pixels
+from deformsample.reading import read_text
 from deformsample.samplers import DetailSampler, Sampler, UniformSampler
 from deformsample.segmenters import Downsampler
 
@@ -30,6 +32,9 @@ Work = Callable[[Path, Path], None]
 
 UNTRAINED: dict[str, type[Sampler]] = {"detail": DetailSampler, "uniform": UniformSampler}
 """What stands in the place of a checkpoint where nothing is trained."""
+
+RESTORED = 1 << 28
+"""Pixels of an image up to which it is restored."""
 
 _DEFAULT_SHARE = 64
 
@@ -88,7 +93,8 @@ def _downsample(options: argparse.Namespace) -> None:
         )
     if options.pixels is not None and options.pixels < 4:
         raise ArgumentError(f"Expected `--pixels` of at least 4, but got {options.pixels}.")
-    trained = None if options.model in UNTRAINED else load(options.model, options.device)
+    own = options.model in UNTRAINED
+    trained = None if own else load(options.model, options.device, options.trust)
 
     def downsampler(size: Size) -> Downsampler:
         if trained is not None:
@@ -123,7 +129,7 @@ def default_budget(size: Size) -> int:
 
 
 def _segment(options: argparse.Namespace) -> None:
-    model = load(options.model, options.device)
+    model = load(options.model, options.device, options.trust)
     colours = palette(model.classes)
 
     def work(source: Path, target: Path) -> None:
@@ -139,6 +145,11 @@ def _segment(options: argparse.Namespace) -> None:
 def _restore(options: argparse.Namespace) -> None:
     def work(source: Path, target: Path) -> None:
         held = read_sampled(source)
+        if held.size[0] * held.size[1] > RESTORED:
+            raise DataError(
+                f"Expected an original of at most {RESTORED:,} pixels, which are restored at once, "
+                f"but {source} is of one of {held.size[0]} x {held.size[1]}."
+            )
         small = as_batch(held.pixels).float() / 255
         grid = torch.from_numpy(held.grid)[None]
         write_image(target, as_pixels(unwarp(small, grid, held.size)[0]))
@@ -162,7 +173,7 @@ def _each(
                 job.result()
             except DeformsampleError as error:
                 failures[jobs[job]] = str(error)
-                tqdm.write(f"failed: {error}", file=sys.stderr)
+                tqdm.write(one_line(f"failed: {error}"), file=sys.stderr)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -194,9 +205,7 @@ def _named(given: str) -> list[Path]:
     path = Path(given).expanduser()
     if given.startswith("@") and not path.exists():
         source = Path(given[1:]).expanduser()
-        if not source.is_file():
-            raise DataError(f"Expected a list of images in {source}, but there is no such file.")
-        lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(source, "a list of images").splitlines()]
         return listed([line for line in lines if line])
     if path.is_dir():
         files = image_files(path)

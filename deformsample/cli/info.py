@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deformsample.checkpoint import read_checkpoint
+from deformsample.cli.errors import one_line
+from deformsample.errors import CheckpointError
 
 
 def add_info(commands: Any) -> argparse.ArgumentParser:
@@ -21,10 +23,16 @@ def add_info(commands: Any) -> argparse.ArgumentParser:
 
 
 def _info(options: argparse.Namespace) -> None:
-    lines = list(card(options.checkpoint))
+    try:
+        lines = list(card(options.checkpoint))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"Expected a card as this package's training writes it, but that of "
+            f"{options.checkpoint} cannot be read: {error}"
+        ) from None
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
-        print(f"{name:{width}}  {value}")
+        print(one_line(f"{name:{width}}  {value}"))
 
 
 def card(path: Path) -> Iterator[tuple[str, str]]:

@@ -67,4 +67,11 @@ def _parser() -> argparse.ArgumentParser:
 def _common(command: argparse.ArgumentParser) -> None:
     default = "cuda" if torch.cuda.is_available() else "cpu"
     command.add_argument("--device", default=default, help="cpu, cuda, cuda:1 ... (%(default)s)")
+    command.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="of your own, whose networks a checkpoint may name; can be repeated",
+    )
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")

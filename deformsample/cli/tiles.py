@@ -57,14 +57,14 @@ def add_tiles(commands: Any) -> argparse.ArgumentParser:
 
 
 def _tiles(options: argparse.Namespace) -> None:
-    segmenter = load(options.checkpoint, options.device).segmenter
+    segmenter = load(options.checkpoint, options.device, options.trust).segmenter
     if not isinstance(segmenter, TiledSegmenter):
         raise ArgumentError(
             "Expected a checkpoint whose network works at full resolution (train with "
             f"method/tiled.yaml), but got one of {segmenter.title} sampling."
         )
     content = read_config(options.config)
-    data = build_data(content.get("data", {}), options.root)
+    data = build_data(content, options.root, options.config)
     samples = data.dataset.samples(options.split)[: options.images]
     if not samples:
         raise DataError(f"Expected images in the split {options.split!r}, but found none.")

@@ -132,7 +132,9 @@ class LabelledFiles(LabelledDataset):
         try:
             return sorted(x for x in self.root.glob(pattern) if _is_image(x))
         except (ValueError, OSError, NotImplementedError) as error:
-            raise DataError(f"Expected a glob in {self.file}, but got {pattern!r}: {error}.") from None
+            raise DataError(
+                f"Expected a glob in {self.file}, but got {pattern!r}: {error}."
+            ) from None
 
     def _number(self, row: dict[str, str]) -> float:
         if self.classes:

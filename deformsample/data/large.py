@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deformsample.data.images import Pixels
+from deformsample.data.images import LARGEST_CHUNK, Pixels
 from deformsample.errors import DataError
 from deformsample.geometry import Size, halve
 from deformsample.reading import regular_file
@@ -32,9 +32,6 @@ TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 
 READ_WHOLE = 64_000_000
 """Pixels of a TIFF up to which it is read whole."""
-
-LARGEST_CHUNK = 64_000_000
-"""Pixels of a tile or strip of a TIFF up to which it is decoded."""
 
 _LARGEST_PART = 2048
 """Side of what is read at once, in pixels of the file's level."""
@@ -238,10 +235,12 @@ def _check_tiff(series: Any, path: Path) -> None:
     held = path.stat().st_size
     for level in series.levels:
         page = level.keyframe
+        if 0 in level.shape:
+            raise DataError(f"Expected a TIFF with pixels, but {path} has the shape {level.shape}.")
         if math.prod(page.chunks[:2]) > LARGEST_CHUNK:
             raise DataError(
-                f"Expected a TIFF whose parts have at most {LARGEST_CHUNK:,} pixels, but {path} has "
-                f"parts of {page.chunks[0]} x {page.chunks[1]}: save it with tiles."
+                f"Expected a TIFF whose parts have at most {LARGEST_CHUNK:,} pixels, but {path} "
+                f"has parts of {page.chunks[0]} x {page.chunks[1]}: save it with tiles."
             )
         ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if len(ends) != math.prod(page.chunked) or max(ends, default=held + 1) > held:

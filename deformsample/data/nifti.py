@@ -186,7 +186,7 @@ def _open(path: Path) -> Any:
     try:
         with nibabel.openers.Opener(str(path)) as file:
             head = file.read(nibabel.Nifti2Header.sizeof_hdr)
-        kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
+        kinds: Any = (nibabel.Nifti1Header, nibabel.Nifti2Header)
         kind = next((kind for kind in kinds if kind.may_contain_header(head)), None)
         if kind is None:
             raise ValueError("it does not start as one")

@@ -112,7 +112,8 @@ def group(stem: str, pattern: str | None) -> str:
         match = re.search(pattern, stem)
     except re.error as error:
         raise ArgumentError(
-            f"Expected `group_pattern` to be a regular expression, but {pattern!r} is none: {error}."
+            f"Expected `group_pattern` to be a regular expression, but {pattern!r} is none: "
+            f"{error}."
         ) from None
     if match is None:
         raise ArgumentError(
