@@ -18,7 +18,7 @@ from deformsample.data import Folder, SegmentationData
 from deformsample.data.dataset import Sample, image_files
 from deformsample.data.images import read_colours, read_ids, read_image
 from deformsample.data.labelled import LabelledFiles
-from deformsample.data.large import is_large
+from deformsample.data.large import is_large, open_large
 from deformsample.data.nifti import Nifti
 from deformsample.errors import DataError, WriteError
 from deformsample.samplers import DetailSampler, UniformSampler
@@ -59,10 +59,10 @@ def test_small_files_that_claim_to_be_giants(tmp_path: Path) -> None:
 def test_images_and_labels_are_turned_upright_alike(tmp_path: Path, reader: type[object]) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter to the right
-    ids = Image.fromarray(np.array([[0, 1, 1]], np.uint8))
+    ids = Image.fromarray(np.array([[0, 1, 1], [1, 1, 0]], np.uint8))
     turned = ids if reader is read_ids else ids.convert("RGB")
     turned.save(tmp_path / "a.png", exif=exif)
-    assert reader(tmp_path / "a.png").shape[:2] == (3, 1)  # type: ignore[attr-defined, call-arg]
+    assert reader(tmp_path / "a.png").shape[:2] == (3, 2)  # type: ignore[attr-defined, call-arg]
 
 
 def test_animations_are_refused_and_pages_are_not(tmp_path: Path) -> None:
@@ -199,21 +199,26 @@ def test_voxels_that_are_no_numbers_are_black(tmp_path: Path) -> None:
         data.read_labels(sample)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 3)])
-@pytest.mark.parametrize("sampler", [DetailSampler, UniformSampler])
-def test_images_of_one_pixel_a_side_go_all_the_way(
-    size: tuple[int, int],
-    sampler: type[DetailSampler | UniformSampler],
-    tmp_path: Path,
-    exported: tuple[Path, Path],
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1)])
+def test_images_of_one_pixel_a_side_are_named(size: tuple[int, int], tmp_path: Path) -> None:
+    pixels = np.zeros((*size, 3), np.uint8)
+    for name, read in {"a.png": read_image, "a.tif": read_image, "b.tif": open_large}.items():
+        save(tmp_path / name, pixels)
+        with pytest.raises(DataError, match=rf"at least 2 x 2 pixels, but .*{name} has"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (2, 40), (40, 3)])
+def test_the_smallest_images_go_all_the_way(
+    size: tuple[int, int], tmp_path: Path, exported: tuple[Path, Path]
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (*size, 3)).astype(np.uint8)
     file = save(tmp_path / "a.png", pixels)
-    name = "detail" if sampler is DetailSampler else "uniform"
     small, back, labels = (tmp_path / x for x in ("small", "back", "labels"))
-    assert main(["downsample", name, str(file), "--output", str(small)]) == 0
-    assert main(["restore", str(small / "a.png"), "--output", str(back)]) == 0
-    assert read_image(back / "a.png").shape == (*size, 3)
+    for name in ("detail", "uniform"):
+        assert main(["downsample", name, str(file), "--output", str(small)]) == 0
+        assert main(["restore", str(small / "a.png"), "--output", str(back)]) == 0
+        assert read_image(back / "a.png").shape == (*size, 3)
     assert main(["segment", str(exported[0]), str(file), "--output", str(labels)]) == 0
     assert read_ids(labels / "a.png").shape == size
 

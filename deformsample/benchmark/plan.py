@@ -83,6 +83,12 @@ def read_plan(path: Path) -> Plan:
     parser.add_argument("--plan", type=Plan)
     parsed = parser.parse_object({"plan": read_mapping(path)})
     plan: Plan = parser.instantiate(parsed).plan
+    for kind in (plan.methods, plan.budgets):
+        if len({slug(name) for name in kind}) < len(kind):
+            raise ArgumentError(
+                f"Expected names that differ in letters and digits in {path}, since they name "
+                f"folders, but got {list(kind)}."
+            )
     for name, method in plan.methods.items():
         if method.sampler is not None and method.sampler not in plan.methods:
             raise ArgumentError(
@@ -140,5 +146,7 @@ def runs(plan: Plan, output: Path) -> Iterator[Run]:
 
 
 def slug(name: str) -> str:
-    """A name as a part of a path."""
-    return "".join(c if c.isalnum() or c in "-." else "_" for c in name)
+    """A name as a part of a path, which leads nowhere else."""
+    plain = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
+    dots = len(plain) - len(plain.lstrip("."))
+    return "_" * dots + plain[dots:]

@@ -100,6 +100,12 @@ class TrainCli(LightningCLI):
         )
         link(parser, self.kind.part)
 
+    def _parse_ckpt_path(self) -> None:
+        """Lightning's own looks for hyperparameters, and may execute what else is in the file.
+
+        Runs of this package have none there. :func:`check_fits` reads the file first.
+        """
+
     def _prepare_subcommand_parser(
         self, klass: type, subcommand: str, **kwargs: Any
     ) -> LightningArgumentParser:

@@ -147,6 +147,11 @@ def open_image(path: Path) -> Image.Image:
 
 def _check_declared(image: Image.Image, path: Path) -> None:
     """Pages of a TIFF are levels or thumbnails, those of a phone's JPEG too: the first counts."""
+    if min(image.size) < 2:
+        raise DataError(
+            f"Expected an image of at least 2 x 2 pixels, but {path} has {image.height} x "
+            f"{image.width}: nothing lies between its samples."
+        )
     if isinstance(image, TiffImageFile):
         tile = math.prod(image.tag_v2.get(side, 0) for side in _TILE_SIDES)
         if tile > LARGEST_CHUNK:

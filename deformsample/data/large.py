@@ -235,8 +235,11 @@ def _check_tiff(series: Any, path: Path) -> None:
     held = path.stat().st_size
     for level in series.levels:
         page = level.keyframe
-        if 0 in level.shape:
-            raise DataError(f"Expected a TIFF with pixels, but {path} has the shape {level.shape}.")
+        if min(level.shape[:2]) < (2 if level is series.levels[0] else 1):
+            raise DataError(
+                f"Expected an image of at least 2 x 2 pixels, but {path} has the shape "
+                f"{level.shape}."
+            )
         if math.prod(page.chunks[:2]) > LARGEST_CHUNK:
             raise DataError(
                 f"Expected a TIFF whose parts have at most {LARGEST_CHUNK:,} pixels, but {path} "

@@ -194,10 +194,10 @@ def _open(path: Path) -> Any:
         volume = nibabel.arrayproxy.ArrayProxy(str(path), header)
     except Exception as error:  # bytes of any kind make a reader fail in any way
         raise DataError(f"Expected a NIfTI volume, but {path} cannot be read: {error}") from None
-    if len(volume.shape) not in (3, 4) or min(volume.shape) < 1:
+    if len(volume.shape) not in (3, 4) or min(*volume.shape, min(volume.shape[:2]) - 1) < 1:
         raise DataError(
-            f"Expected a volume of 3 dimensions, or 4 with channels last, but {path} has the shape "
-            f"{volume.shape}."
+            "Expected a volume of 3 dimensions, or 4 with channels last, whose slices have at "
+            f"least 2 x 2 pixels, but {path} has the shape {volume.shape}."
         )
     _check_declared(volume, path)
     return volume

@@ -83,7 +83,7 @@ def read_sampled(path: Path) -> SampledImage:
         if not (np.abs(grid) <= 1 + _ROUNDING).all() or not np.isfinite(density).all():
             raise ValueError("some are no places in an image")
         height, width = (int(n) for n in size)
-        if min(height, width) < 1:
+        if min(height, width) < 2:
             raise ValueError(f"an original of {height} x {width} pixels")
     except Exception as error:  # bytes of any kind make a reader fail in any way
         raise DataError(

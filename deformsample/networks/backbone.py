@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 
 from deformsample.errors import ArgumentError
+
+_NO_PICKLES = frozenset({".npz", ".safetensors"})
 
 
 def backbone(name: str, weights: str | None, **options: Any) -> Any:
@@ -39,6 +42,7 @@ def timm_model(name: str, weights: str | None, **options: Any) -> Any:
             raise ArgumentError(
                 f"Expected `weights` to be null, 'hub' or a file, but there is no file {file}."
             )
+        _check_plain(file)
         overlay = {"file": str(file)}
     try:
         return timm.create_model(
@@ -55,3 +59,16 @@ def timm_model(name: str, weights: str | None, **options: Any) -> Any:
             f"Expected weights for {name} from {weights!r}, but got: {reason} Give a file with "
             "`weights: PATH`, or train from random weights with `weights: null`."
         ) from error
+
+
+def _check_plain(file: Path) -> None:
+    """Make sure that no code is in a file of weights, which not every timm leaves unexecuted."""
+    if file.suffix in _NO_PICKLES:
+        return
+    try:
+        torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes of any kind make the reader fail in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ArgumentError(
+            f"Expected `weights` of plain tensors and numbers, but {file} cannot be read: {reason}"
+        ) from None
