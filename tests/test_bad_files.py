@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 from deformsample.cli.main import main
 from deformsample.data import Folder, SegmentationData
 from deformsample.data.dataset import Sample, image_files
-from deformsample.data.images import read_colours, read_ids, read_image
+from deformsample.data.images import Pixels, read_colours, read_ids, read_image
 from deformsample.data.labelled import LabelledFiles
 from deformsample.data.large import is_large, open_large
 from deformsample.data.nifti import Nifti
@@ -56,13 +57,15 @@ def test_small_files_that_claim_to_be_giants(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reader", [read_image, read_ids, read_colours])
-def test_images_and_labels_are_turned_upright_alike(tmp_path: Path, reader: type[object]) -> None:
+def test_images_and_labels_are_turned_upright_alike(
+    tmp_path: Path, reader: Callable[[Path], Pixels]
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter to the right
     ids = Image.fromarray(np.array([[0, 1, 1], [1, 1, 0]], np.uint8))
     turned = ids if reader is read_ids else ids.convert("RGB")
     turned.save(tmp_path / "a.png", exif=exif)
-    assert reader(tmp_path / "a.png").shape[:2] == (3, 2)  # type: ignore[attr-defined, call-arg]
+    assert reader(tmp_path / "a.png").shape[:2] == (3, 2)
 
 
 def test_animations_are_refused_and_pages_are_not(tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ def test_names_of_any_characters_are_read_checked_and_written(
         save(data / "labels" / f"{name}{n}.png", ids)
     samples = [
         s for split in ("train", "val", "test") for s in Folder(str(data), CLASSES).samples(split)
-    ]  # type: ignore[arg-type]
+    ]
     assert {sample.name for sample in samples} == {f"{name}{n}" for n in range(7)}
     (data / "images" / f"{name}0.png").write_bytes(b"broken")
     assert main(["check", "--config", "folder.yaml", "--root", str(data)]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,22 @@ def test_shares_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert main([*CHECK, "--root", str(tmp_path)]) == 0
     assert "4 x 10 pixels; background 86.67%, object 13.33%" in capsys.readouterr().out
     assert main([*CHECK, "--root", str(tmp_path), "--jobs", "0"]) == 1
+
+
+def test_files_without_partners_are_listed_beside_all_else(
+    faulty: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels, ids = scene(9, 40, 60, classes=2)
+    save(faulty / "images" / "alone.png", pixels)
+    save(faulty / "images" / "1.jpg", pixels)
+    save(faulty / "labels" / "lonely.png", ids)
+    given = ["check", "--config", str(faulty / "faulty.yaml"), "--root", str(faulty)]
+    assert main(given) == 1
+    out = capsys.readouterr().out
+    for said in (
+        "1.jpg and",
+        "in .*labels for .*alone.png",
+        "in .*images for .*lonely.png",
+        "0.png cannot be decoded",
+    ):
+        assert len(re.findall(f"error: .*{said}", out)) == 1

@@ -158,11 +158,18 @@ def test_folder_pairs_by_stem_in_any_letter_case(folder_tree: Path) -> None:
 def test_folder_with_unpaired_files_is_refused(folder_tree: Path) -> None:
     dataset = Folder(str(folder_tree), TWO)
     lonely = save(folder_tree / "images" / "extra.png", scene(9, 8, 8, 2)[0])
-    with pytest.raises(DataError, match=r"only one of the two is there for: extra"):
+    with pytest.raises(
+        DataError, match=r"same name in .*labels for .*extra\.png, but there is none"
+    ):
         dataset.samples("train")
     lonely.unlink()
     save(folder_tree / "labels" / "extra.png", scene(9, 8, 8, 2)[1])
-    with pytest.raises(DataError, match=r"only one of the two is there for: extra"):
+    with pytest.raises(
+        DataError, match=r"same name in .*images for .*extra\.png, but there is none"
+    ):
+        dataset.samples("train")
+    save(folder_tree / "labels" / "more.png", scene(9, 8, 8, 2)[1])
+    with pytest.raises(DataError, match=r"1 more: `deformsample check` lists them"):
         dataset.samples("train")
 
 

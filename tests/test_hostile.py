@@ -167,13 +167,24 @@ def test_no_loader_executes_a_pickle(name: str, in_tmp: Path) -> None:
         "new.ckpt": {},
         "old.ckpt": {"_use_new_zipfile_serialization": False},
     }.items():
-        torch.save({"state_dict": Planted()}, file, **options)  # type: ignore[arg-type]
+        torch.save({"state_dict": Planted()}, file, **options)
         with pytest.raises(CheckpointError, match=rf"plain tensors and numbers, but {file}"):
             LOADERS[name](file)
     Path("plain.ckpt").write_bytes(pickle.dumps({"state_dict": Planted()}))
     with pytest.raises(CheckpointError, match=r"plain tensors and numbers, but plain\.ckpt"):
         LOADERS[name]("plain.ckpt")
     assert not Path("executed").exists()
+
+
+def test_no_run_builds_what_a_checkpoint_says_of_its_hyperparameters(
+    planted: Path, folder_tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = {"loss": {"class_path": NET}, "segmenter": {"class_path": NET}}
+    torch.save({**checkpoint(), "hyper_parameters": hostile}, "planted.ckpt")
+    given = ["validate", "--config", "folder.yaml", f"--data.root={folder_tree}", *SMALL]
+    assert main([*given, "--ckpt_path=planted.ckpt"]) == 1
+    assert "planted.ckpt differs in" in capsys.readouterr().err
+    assert not Path("imported").exists()
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
@@ -196,7 +207,7 @@ def test_no_file_of_weights_is_executed(in_tmp: Path) -> None:
 
 
 def test_what_a_checkpoint_describes_may_be_of_any_type(in_tmp: Path) -> None:
-    for change in (
+    changes: tuple[dict[str, object], ...] = (
         {"segmenter": 7},
         {"segmenter": {}},
         {"segmenter": {"class_path": None}},
@@ -205,7 +216,8 @@ def test_what_a_checkpoint_describes_may_be_of_any_type(in_tmp: Path) -> None:
         {"classes": {"a": [1, 2]}},
         {"classes": {"a": ["1", "2", "3"], "b": [0, 0, 0]}},
         {"classes": {7: [0, 0, 0]}},
-    ):
+    )
+    for change in changes:
         content = checkpoint()
         content["deformsample"].update(change)
         torch.save(content, "odd.ckpt")
@@ -220,7 +232,7 @@ def test_what_a_checkpoint_describes_may_be_of_any_type(in_tmp: Path) -> None:
         deformsample.load("odd.ckpt")
 
 
-CONFIGS = {
+CONFIGS: dict[str, str | bytes] = {
     "nothing": "",
     "a list": "- a\n- b\n",
     "a number": "7\n",

@@ -265,6 +265,28 @@ def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None
     assert not bool(scores.grad.any())
 
 
+@pytest.mark.parametrize("value", [0, IGNORE_INDEX])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        WarpedLoss(area_weighted=True, class_weights=[1, 0, 2], density=EdgeDivergence()),
+        FullResolutionLoss(density=ErrorDivergence()),
+        FullResolutionLoss(density=EdgeSquaredError(), extra=NegativeLogDice()),
+        EdgeGridLoss((4, 5), 1.0),
+    ],
+)
+def test_labels_of_one_value_have_finite_losses_and_gradients(
+    loss: torch.nn.Module, value: int
+) -> None:
+    prediction, labels, scores = example(requires_grad=True)
+    logits = prediction.logits.requires_grad_()
+    terms = loss(prediction, torch.full_like(labels, value), 0.5)
+    total = torch.stack(list(terms.values())).sum()
+    gradients = torch.autograd.grad(total, [scores, logits], allow_unused=True)
+    assert bool(total.isfinite())
+    assert all(g is None or bool(g.isfinite().all()) for g in gradients)
+
+
 def test_edge_grid_loss_is_zero_at_its_target() -> None:
     labels = torch.zeros(1, 30, 40, dtype=torch.uint8)
     labels[:, 10:20, 10:30] = 1

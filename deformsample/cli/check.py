@@ -43,12 +43,15 @@ def _check(options: argparse.Namespace) -> None:
     data = build_data(read_config(options.config), options.root, options.config)
     names = list(data.classes)
     checked: dict[str, list[Checked]] = {}
+    faults: dict[str, None] = {}  # each once, in their order
     for split in get_args(Split):
-        samples = data.dataset.samples(split)
+        samples, own = data.dataset.listing(split)
+        faults |= dict.fromkeys(own)
         progress = partial(tqdm, total=len(samples), desc=split, disable=None)
         checked[split] = check_samples(data.dataset, samples, options.jobs, progress)
         print(_summary(split, checked[split], names))
     findings = [f for samples in checked.values() for one in samples for f in one.findings]
+    findings += [Finding(fault, fatal=True) for fault in faults]
     findings += [*equal_images(checked), *_empty(checked, names)]
     for finding in sorted(findings, key=lambda finding: not finding.fatal):
         print(one_line(("error: " if finding.fatal else "note: ") + finding.text))

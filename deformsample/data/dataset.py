@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from deformsample.data.images import IMAGE_SUFFIXES, Pixels, read_image
-from deformsample.data.labels import Colour, listed
+from deformsample.data.labels import Colour
 from deformsample.errors import DataError
 from deformsample.reading import files_in
 
@@ -49,6 +49,13 @@ class SegmentationDataset(ABC):
             DataError: a folder is missing, or files that belong together are not there.
         """
 
+    def listing(self, split: Split) -> tuple[list[Sample], list[str]]:
+        """The images of a split that can be listed, and what is wrong with the files of others."""
+        try:
+            return self.samples(split), []
+        except DataError as error:
+            return [], [str(error)]
+
     def read_image(self, sample: Sample) -> Pixels:
         """The image, (h, w, 3) uint8."""
         return read_image(sample.image)
@@ -85,21 +92,19 @@ def image_files(folder: Path) -> list[Path]:
     return [file for file in files_in(folder) if file.suffix.lower() in IMAGE_SUFFIXES]
 
 
-def by_stem(files: Iterable[Path]) -> dict[str, Path]:
-    """Files by their name without its extension.
+def by_stem(files: Iterable[Path], faults: list[str]) -> dict[str, Path]:
+    """Files by their name without its extension; of several of one name, the first.
 
-    Raises:
-        DataError: two files have the same one.
+    Args:
+        files: to put in order.
+        faults: gets a line for every other one.
     """
     found: dict[str, Path] = {}
-    twice: list[str] = []
     for file in files:
         if file.stem in found:
-            twice.append(f"{found[file.stem]} and {file}")
-        found[file.stem] = file
-    if twice:
-        raise DataError(
-            f"Expected one file for each name, but {listed(twice)} differ in their extension "
-            "only: remove or rename one."
-        )
+            faults.append(
+                f"Expected one file for each name, but {found[file.stem]} and {file} differ in "
+                "their extension only: remove or rename one."
+            )
+        found.setdefault(file.stem, file)
     return found

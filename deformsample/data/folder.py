@@ -20,7 +20,6 @@ from deformsample.data.labels import (
     check_ids,
     colours_from_ids,
     ids_from_colours,
-    listed,
     palette,
 )
 from deformsample.data.splits import seeded_split, split_from_file
@@ -75,21 +74,31 @@ class Folder(SegmentationDataset):
 
     def samples(self, split: Split) -> list[Sample]:
         """See :class:`SegmentationDataset`."""
-        images = by_stem(image_files(check_folder(self.root / "images", "images")))
-        labels = by_stem(image_files(check_folder(self.root / "labels", "label files")))
-        alone = [*images.keys() - labels.keys(), *labels.keys() - images.keys()]
-        if alone:
-            raise DataError(
-                f"Expected an image and a label file of each name in {self.root / 'images'} and "
-                f"{self.root / 'labels'}, but only one of the two is there for: "
-                f"{listed(sorted(alone))}."
+        found, faults = self.listing(split)
+        if faults:
+            more = f" ({len(faults) - 1} more: `deformsample check` lists them)"
+            raise DataError(faults[0] + (more if len(faults) > 1 else ""))
+        return found
+
+    def listing(self, split: Split) -> tuple[list[Sample], list[str]]:
+        """See :class:`SegmentationDataset`."""
+        faults: list[str] = []
+        images = by_stem(image_files(check_folder(self.root / "images", "images")), faults)
+        labels = by_stem(image_files(check_folder(self.root / "labels", "label files")), faults)
+        for stem in sorted(images.keys() ^ labels.keys()):
+            other = "labels" if stem in images else "images"
+            faults.append(
+                f"Expected a file of the same name in {self.root / other} for "
+                f"{(images | labels)[stem]}, but there is none."
             )
-        division = self._division(list(images))
-        return [
+        pairs = {stem: file for stem, file in images.items() if stem in labels}
+        division = self._division(list(pairs))
+        samples = [
             Sample(stem, file, labels[stem])
-            for stem, file in images.items()
+            for stem, file in pairs.items()
             if division.get(stem) == split
         ]
+        return samples, faults
 
     def read_labels(self, sample: Sample) -> Pixels:
         """See :class:`SegmentationDataset`."""

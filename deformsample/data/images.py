@@ -42,10 +42,15 @@ def read_image(path: Path) -> Pixels:
         (h, w, 3) uint8, turned upright where the file says how.
 
     Raises:
-        DataError: no such file, not an image, cut short, or of other colours (CMYK, Lab, numbers
-            with a point).
+        DataError: no such file, not an image, cut short, of a single row or column, or of other
+            colours (CMYK, Lab, numbers with a point).
     """
     image = open_image(path)
+    if min(image.size) < 2:
+        raise DataError(
+            f"Expected an image of at least 2 x 2 pixels, but {path} has {image.height} x "
+            f"{image.width}: nothing lies between its samples."
+        )
     if image.mode == "RGB":
         return np.asarray(image)
     if image.mode in _DEEP:
@@ -147,11 +152,6 @@ def open_image(path: Path) -> Image.Image:
 
 def _check_declared(image: Image.Image, path: Path) -> None:
     """Pages of a TIFF are levels or thumbnails, those of a phone's JPEG too: the first counts."""
-    if min(image.size) < 2:
-        raise DataError(
-            f"Expected an image of at least 2 x 2 pixels, but {path} has {image.height} x "
-            f"{image.width}: nothing lies between its samples."
-        )
     if isinstance(image, TiffImageFile):
         tile = math.prod(image.tag_v2.get(side, 0) for side in _TILE_SIDES)
         if tile > LARGEST_CHUNK:
