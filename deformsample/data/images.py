@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
-from PIL.TiffImagePlugin import TiffImageFile
 
+from deformsample.data.declared import check_image
 from deformsample.errors import DataError
 from deformsample.reading import regular_file
 from deformsample.writing import whole_file
@@ -22,10 +21,6 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 """What is decoded, whatever a file's name says. Pillow knows more: some start other programs."""
 
-LARGEST_CHUNK = 64_000_000
-"""Pixels of a tile or strip of a TIFF up to which it is decoded."""
-
-_TILE_SIDES = 322, 323  # tags of a TIFF
 _PLAIN = frozenset({"1", "L", "LA", "P", "PA", "RGBA", "RGBX"})
 _DEEP = frozenset({"I;16", "I;16B", "I;16L"})
 
@@ -125,7 +120,7 @@ def open_image(path: Path) -> Image.Image:
     regular_file(path, "an image file")
     try:
         image: Image.Image = Image.open(path, formats=FORMATS)
-        _check_declared(image, path)
+        check_image(image, path)
         image.load()  # closes the file
         ImageOps.exif_transpose(image, in_place=True)
         return image
@@ -148,20 +143,3 @@ def open_image(path: Path) -> Image.Image:
             f"Expected a whole image file, but {path} cannot be decoded ({reason}): get the file "
             "again or remove it."
         ) from None
-
-
-def _check_declared(image: Image.Image, path: Path) -> None:
-    """Pages of a TIFF are levels or thumbnails, those of a phone's JPEG too: the first counts."""
-    if isinstance(image, TiffImageFile):
-        tile = math.prod(image.tag_v2.get(side, 0) for side in _TILE_SIDES)
-        if tile > LARGEST_CHUNK:
-            raise DataError(
-                f"Expected a TIFF whose tiles have at most {LARGEST_CHUNK:,} pixels, but {path} "
-                f"has tiles of {tile:,}."
-            )
-    frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
-    if frames > 1:
-        raise DataError(
-            f"Expected a single image, but {path} is an animation of {frames}: save the one that "
-            "you mean."
-        )

@@ -20,7 +20,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deformsample.data.images import LARGEST_CHUNK, Pixels
+from deformsample.data.declared import check_tiff
+from deformsample.data.images import Pixels
 from deformsample.errors import DataError
 from deformsample.geometry import Size, halve
 from deformsample.reading import regular_file
@@ -59,10 +60,7 @@ class LargeImage(ABC):
 
     @abstractmethod
     def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
-        """A part of a level of the file, (rows, columns, 3) uint8.
-
-        Where it fails, in whatever way, :meth:`read` says which file cannot be decoded.
-        """
+        """A part of a level of the file, (rows, columns, 3) uint8; may fail in any way."""
 
     @abstractmethod
     def close(self) -> None:
@@ -140,7 +138,7 @@ class TiffImage(LargeImage):
             raise _unreadable(path, error) from None
         try:
             series = self._file.series[0]
-            _check_tiff(series, path)
+            check_tiff(series, path)
             self._arrays: list[Any] = [
                 zarr.open(series.aszarr(level=number), mode="r")
                 for number in range(len(series.levels))
@@ -223,34 +221,6 @@ def is_large(path: Path) -> bool:
         return True
     except Exception:  # bytes of any kind make a reader fail in any way
         return False  # reading it will say what is wrong
-
-
-def _check_tiff(series: Any, path: Path) -> None:
-    """What a TIFF declares must be of a kind that can be read, and be there."""
-    if series.axes not in ("YX", "YXS") or series.dtype not in (np.uint8, np.uint16):
-        raise DataError(
-            "Expected a TIFF of rows, columns and channels of 8 or 16 bits, but "
-            f"{path} has axes {series.axes} of {series.dtype}."
-        )
-    held = path.stat().st_size
-    for level in series.levels:
-        page = level.keyframe
-        if min(level.shape[:2]) < (2 if level is series.levels[0] else 1):
-            raise DataError(
-                f"Expected an image of at least 2 x 2 pixels, but {path} has the shape "
-                f"{level.shape}."
-            )
-        if math.prod(page.chunks[:2]) > LARGEST_CHUNK:
-            raise DataError(
-                f"Expected a TIFF whose parts have at most {LARGEST_CHUNK:,} pixels, but {path} "
-                f"has parts of {page.chunks[0]} x {page.chunks[1]}: save it with tiles."
-            )
-        ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
-        if len(ends) != math.prod(page.chunked) or max(ends, default=held + 1) > held:
-            raise DataError(
-                f"Expected a whole TIFF, but {path} declares {page.shape[0]} x {page.shape[1]} "
-                "pixels and does not hold them: get the file again."
-            )
 
 
 def _halvings(full: Size, size: Size) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deformsample.data.dataset import Sample, SegmentationDataset, Split, check_folder
+from deformsample.data.declared import check_volume
 from deformsample.data.images import Pixels
 from deformsample.data.labels import Colour
 from deformsample.data.splits import seeded_split
@@ -22,9 +22,7 @@ from deformsample.reading import files_in, regular_file
 
 _SUFFIXES = (".nii", ".nii.gz")
 _VOLUMES = 8  # kept decoded in each process
-_LARGEST = 1 << 28  # voxels of a channel, such as 645 in each direction
 _LARGEST_LABEL = 32767
-_DEFLATE = 1032  # bytes that one compressed byte can stand for, at most
 _HUGE = 1e30  # no brightness; beyond it, differences overflow
 
 
@@ -199,29 +197,8 @@ def _open(path: Path) -> Any:
             "Expected a volume of 3 dimensions, or 4 with channels last, whose slices have at "
             f"least 2 x 2 pixels, but {path} has the shape {volume.shape}."
         )
-    _check_declared(volume, path)
+    check_volume(volume, path)
     return volume
-
-
-def _check_declared(volume: Any, path: Path) -> None:
-    """What the head declares must be numbers, be of a size that can be read, and be there."""
-    if volume.dtype.kind not in "iuf":
-        raise DataError(
-            f"Expected a volume of whole numbers or floats, but {path} holds {volume.dtype}."
-        )
-    voxels = math.prod(volume.shape[:3])
-    if voxels > _LARGEST:
-        raise DataError(
-            f"Expected a volume of at most {_LARGEST:,} voxels, but {path} declares {voxels:,}: "
-            "cut it into parts."
-        )
-    largest_ratio = _DEFLATE if path.suffix == ".gz" else 1
-    needed = volume.offset + math.prod(volume.shape) * volume.dtype.itemsize
-    if needed > path.stat().st_size * largest_ratio:
-        raise DataError(
-            f"Expected a whole NIfTI volume, but {path} declares {volume.shape} voxels, which its "
-            f"{path.stat().st_size:,} bytes cannot hold: get it again."
-        )
 
 
 def _voxels(path: Path, channel: int) -> npt.NDArray[Any]:
