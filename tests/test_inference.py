@@ -228,7 +228,7 @@ def test_a_picture_without_places_is_not_restored(
     [
         (["detail", "EMPTY"], "Expected image files in"),
         (["detail", "none*.png"], "Expected image files in none*.png, but found none"),
-        (["detail", "@none.txt"], "Expected a list of images in none.txt"),
+        (["detail", "@none.txt"], "Expected a list of images at none.txt"),
         (["detail", "a.png", "--pixels", "3"], "`--pixels` of at least 4"),
         (["last.ckpt", "a.png", "--pixels", "90"], "a checkpoint has its own budget"),
         (["detail", "a.png", "--jobs", "0"], "`--jobs` of at least 1"),
