@@ -1,6 +1,6 @@
 """Every way to look at a large image, on the same images: what it reaches, and what it costs.
 
-    python benchmarks/large_images.py --root data/hrf
+    python -m benchmarks.large_images --root data/hrf
 
 Segmentation by the plan of large_images.yaml (streaming has no segmentation: it is exact for a body
 that reduces an image to features, not for one that comes back to pixels); classification by the
@@ -22,10 +22,10 @@ from time import perf_counter
 from typing import Literal, TypeAlias
 
 import torch
-from hrf_disease import CLASSES, METHODS, measured, read, score
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.hrf_disease import CLASSES, METHODS, measured, read, score
 from deformsample.benchmark.plan import read_plan, runs
 from deformsample.benchmark.runner import ACCURACY, train_and_measure
 from deformsample.classification import load_classifier
