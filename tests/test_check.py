@@ -95,3 +95,31 @@ def test_files_without_partners_are_listed_beside_all_else(
         "0.png cannot be decoded",
     ):
         assert len(re.findall(f"error: .*{said}", out)) == 1
+
+
+def test_images_with_a_class_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cat", "dog"):
+        for n in range(8):
+            save(
+                tmp_path / name / f"{n}.png", scene(n + 20 * (name == "dog"), 20, 30, classes=2)[0]
+            )
+    config = tmp_path / "pets.yaml"
+    config.write_text(
+        "task: classification\ndata:\n  dataset: {class_path: deformsample.data.ClassFolder}\n"
+    )
+    given = ["check", "--config", str(config), "--root", str(tmp_path)]
+    assert main(given) == 0
+    out = capsys.readouterr().out
+    assert "images of 20 x 30 pixels; cat " in out
+    broken = tmp_path / "dog" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:-200])
+    save(tmp_path / "cat" / "9.png", scene(25, 20, 30, classes=2)[0])
+    assert main(given) == 1
+    out = capsys.readouterr().out
+    assert len(re.findall("error: .*3.png cannot be decoded", out)) == 1
+    assert "has the same pixels as" in out
+    config.write_text("task: knitting\n")
+    assert main(given) == 1
+    assert "`task` of ['segmentation', 'classification'], but got 'knitting'" in (
+        capsys.readouterr().err
+    )

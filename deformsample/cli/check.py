@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 from tqdm import tqdm
 
-from deformsample.cli.data import build_data, read_config
+from deformsample.cli.configs import find_config
+from deformsample.cli.data import build_any_data, build_data
 from deformsample.cli.errors import one_line
+from deformsample.data import ClassificationData
 from deformsample.data.checking import (
     Checked,
     Finding,
-    check_samples,
+    One,
+    check_all,
+    check_labelled,
+    check_sample,
     class_shares,
     equal_images,
 )
 from deformsample.data.dataset import Split
 from deformsample.errors import ArgumentError, DataError
+from deformsample.reading import read_mapping
 
 
 def add_check(commands: Any) -> argparse.ArgumentParser:
@@ -40,16 +46,12 @@ def add_check(commands: Any) -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
-    data = build_data(read_config(options.config), options.root, options.config)
-    names = list(data.classes)
-    checked: dict[str, list[Checked]] = {}
-    faults: dict[str, None] = {}  # each once, in their order
-    for split in get_args(Split):
-        samples, own = data.dataset.listing(split)
-        faults |= dict.fromkeys(own)
-        progress = partial(tqdm, total=len(samples), desc=split, disable=None)
-        checked[split] = check_samples(data.dataset, samples, options.jobs, progress)
-        print(_summary(split, checked[split], names))
+    content = read_mapping(find_config(options.config))
+    known = {"segmentation": _segmented, "classification": _labelled}
+    task = str(content.get("task", "segmentation"))
+    if task not in known:
+        raise ArgumentError(f"Expected a `task` of {list(known)}, but got {task!r}.")
+    names, checked, faults = known[task](content, options)
     findings = [f for samples in checked.values() for one in samples for f in one.findings]
     findings += [Finding(fault, fatal=True) for fault in faults]
     findings += [*equal_images(checked), *_empty(checked, names)]
@@ -61,6 +63,44 @@ def _check(options: argparse.Namespace) -> None:
     print(f"nothing would stop training; {len(findings)} notes")
 
 
+_Found: TypeAlias = tuple[Sequence[str], dict[str, list[Checked]], Sequence[str]]
+"""Names of the classes, what was checked by split, and faults of the whole."""
+
+
+def _segmented(content: Mapping[str, Any], options: argparse.Namespace) -> _Found:
+    data = build_data(content, options.root, options.config)
+    names = list(data.classes)
+    checked: dict[str, list[Checked]] = {}
+    faults: dict[str, None] = {}  # each once, in their order
+    for split in get_args(Split):
+        samples, own = data.dataset.listing(split)
+        faults |= dict.fromkeys(own)
+        check = partial(check_sample, data.dataset)
+        checked[split] = _split(split, samples, check, names, options.jobs)
+    return names, checked, list(faults)
+
+
+def _labelled(content: Mapping[str, Any], options: argparse.Namespace) -> _Found:
+    data = build_any_data(ClassificationData, content, options.root, options.config)
+    names = list(data.classes)
+    checked = {
+        split: _split(
+            split, data.images(split), partial(check_labelled, data.level), names, options.jobs
+        )
+        for split in get_args(Split)
+    }
+    return names, checked, []
+
+
+def _split(
+    split: str, samples: Sequence[One], check: Callable[[One], Checked], names: list[str], jobs: int
+) -> list[Checked]:
+    progress = partial(tqdm, total=len(samples), desc=split, disable=None)
+    checked = check_all(samples, check, jobs, progress)
+    print(_summary(split, checked, names))
+    return checked
+
+
 def _summary(split: str, checked: Sequence[Checked], names: Sequence[str]) -> str:
     sizes = sorted(
         {one.size for one in checked if one.counts is not None}, key=lambda s: s[0] * s[1]
@@ -70,7 +110,7 @@ def _summary(split: str, checked: Sequence[Checked], names: Sequence[str]) -> st
     ends = " to ".join(f"{h} x {w}" for h, w in dict.fromkeys((sizes[0], sizes[-1])))
     shares = class_shares(checked, names)
     listed = ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
-    return f"{split}: {len(checked)} images of {ends} pixels; {listed}"
+    return f"{split}: {len(checked)} images of {ends} pixels" + (f"; {listed}" if names else "")
 
 
 def _empty(checked: dict[str, list[Checked]], names: Sequence[str]) -> list[Finding]:
@@ -81,5 +121,5 @@ def _empty(checked: dict[str, list[Checked]], names: Sequence[str]) -> list[Find
             continue
         missing = [name for name, share in class_shares(samples, names).items() if share == 0]
         if missing:
-            found.append(Finding(f"{split} has no pixel of: {', '.join(missing)}.", fatal=False))
+            found.append(Finding(f"{split} has nothing of: {', '.join(missing)}.", fatal=False))
     return found

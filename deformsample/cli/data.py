@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
 
 from deformsample.cli.configs import find_config
 from deformsample.data import SegmentationData
+from deformsample.data.loading import ImageData
 from deformsample.errors import ArgumentError, DeformsampleError
 from deformsample.reading import read_mapping
+
+Data = TypeVar("Data", bound=ImageData)
 
 
 def read_config(name: str) -> dict[str, Any]:
@@ -29,9 +32,17 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def build_data(content: Mapping[str, Any], root: str | None, source: str) -> SegmentationData:
+    """The data module of a segmentation, as of :func:`build_any_data`."""
+    return build_any_data(SegmentationData, content, root, source)
+
+
+def build_any_data(
+    kind: type[Data], content: Mapping[str, Any], root: str | None, source: str
+) -> Data:
     """The data module that the ``data`` section of a config describes.
 
     Args:
+        kind: its class.
         content: of a config.
         root: folder of the data; ``None`` for that of the config.
         source: what an error names.
@@ -41,13 +52,13 @@ def build_data(content: Mapping[str, Any], root: str | None, source: str) -> Seg
     """
     given = {} if root is None else {"root": root}
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(SegmentationData, "data")
+    parser.add_class_arguments(kind, "data")
     section = content.get("data") or {}
     if not isinstance(section, dict):
         raise ArgumentError(f"Expected `data` of {source} to hold keys, but got {section!r:.200}.")
     try:
         parsed = parser.parse_object({"data": {**section, **given}})
-        data: SegmentationData = parser.instantiate(parsed).data
+        data: Data = parser.instantiate(parsed).data
     except ArgumentError as error:
         raise ArgumentError(f"{error} (in {source})") from error
     except DeformsampleError:

@@ -7,15 +7,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from deformsample.data.dataset import Sample, SegmentationDataset
 from deformsample.data.images import Pixels
+from deformsample.data.labelled import LabelledImage
+from deformsample.data.levels import read_level
 from deformsample.errors import DataError
 from deformsample.geometry import Size
 from deformsample.losses import IGNORE_INDEX
+
+One = TypeVar("One")
 
 
 @dataclass(frozen=True)
@@ -31,32 +36,34 @@ class Finding:
 class Checked:
     """What a sample's files hold; of a sample that cannot be read, the findings alone."""
 
-    sample: Sample
+    file: Path
+    """Of the image."""
+
     findings: Sequence[Finding]
     size: Size = (0, 0)
     counts: npt.NDArray[np.int64] | None = None
-    """(256,) pixels of each id."""
+    """(n,) pixels of each id, or images of each class: n is 256 or more."""
 
     digest: str = ""
     """Equal for images of equal pixels."""
 
 
-def check_samples(
-    dataset: SegmentationDataset,
-    samples: Sequence[Sample],
+def check_all(
+    samples: Sequence[One],
+    check: Callable[[One], Checked],
     jobs: int,
     progress: Callable[[Iterable[Checked]], Iterable[Checked]],
 ) -> list[Checked]:
-    """Read every image and its labels, in order.
+    """Read every image and what is said of it, in order.
 
     Args:
-        dataset: reads them.
         samples: of a split.
+        check: reads one.
         jobs: how many at a time.
         progress: passes the results on, and tells the user how far they are.
     """
     with ThreadPoolExecutor(jobs) as pool:
-        return list(progress(pool.map(lambda sample: check_sample(dataset, sample), samples)))
+        return list(progress(pool.map(check, samples)))
 
 
 def check_sample(dataset: SegmentationDataset, sample: Sample) -> Checked:
@@ -69,18 +76,34 @@ def check_sample(dataset: SegmentationDataset, sample: Sample) -> Checked:
         except DataError as error:
             findings.append(Finding(str(error), fatal=True))
     if findings:
-        return Checked(sample, findings)
+        return Checked(sample.image, findings)
     image, labels = read
     if image.shape[:2] != labels.shape:
         text = f"{sample.image} has {_by(image.shape)} pixels, but {sample.labels} has "
         findings.append(Finding(text + f"{_by(labels.shape)}.", fatal=True))
     if (labels == IGNORE_INDEX).all():
         findings.append(Finding(f"{sample.labels} has no pixel with a class.", fatal=False))
-    if (image == image[0, 0]).all():
-        findings.append(Finding(f"{sample.image} is of one colour.", fatal=False))
     counts = np.bincount(labels.ravel(), minlength=256)
+    return _checked(sample.image, image, findings, counts)
+
+
+def check_labelled(level: int, labelled: LabelledImage) -> Checked:
+    """Read one image with a class or a score, as training would at that level."""
+    try:
+        image = read_level(labelled.file, level)
+    except DataError as error:
+        return Checked(labelled.file, [Finding(str(error), fatal=True)])
+    counts = np.bincount([max(0, int(labelled.label))], minlength=256)
+    return _checked(labelled.file, image, [], counts)
+
+
+def _checked(
+    file: Path, image: Pixels, findings: Sequence[Finding], counts: npt.NDArray[np.int64]
+) -> Checked:
+    plain = [Finding(f"{file} is of one colour.", fatal=False)]
+    findings = [*findings, *(plain if (image == image[0, 0]).all() else [])]
     digest = hashlib.sha256(image.tobytes()).hexdigest()
-    return Checked(sample, findings, (image.shape[0], image.shape[1]), counts, digest)
+    return Checked(file, findings, (image.shape[0], image.shape[1]), counts, digest)
 
 
 def equal_images(checked: Mapping[str, Sequence[Checked]]) -> list[Finding]:
@@ -95,17 +118,19 @@ def equal_images(checked: Mapping[str, Sequence[Checked]]) -> list[Finding]:
         for one in (one for one in samples if one.digest):
             if one.digest in seen:
                 other, file = seen[one.digest]
-                text = f"{one.sample.image} ({split}) has the same pixels as {file} ({other})."
+                text = f"{one.file} ({split}) has the same pixels as {file} ({other})."
                 findings.append(Finding(text, fatal=False))
             else:
-                seen[one.digest] = split, one.sample.image
+                seen[one.digest] = split, one.file
     return findings
 
 
 def class_shares(checked: Sequence[Checked], names: Sequence[str]) -> dict[str, float]:
-    """The share of each class in the pixels that have one; 0 where it does not occur."""
-    counts = sum((one.counts for one in checked if one.counts is not None), np.zeros(256, np.int64))
-    known = counts[: len(names)]
+    """The share of each class in the pixels that have one (or in the images); 0 where it is not."""
+    known = np.zeros(len(names), np.int64)
+    for one in checked:
+        if one.counts is not None:
+            known += one.counts[: len(names)]
     return dict(zip(names, (known / max(1, known.sum())).tolist(), strict=True))
 
 

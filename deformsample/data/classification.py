@@ -147,10 +147,14 @@ class ClassificationData(ImageData):
         """How many scores an image gets, one for each class or a single one."""
         return max(1, len(self.dataset.classes))
 
-    def _part(self, split: Split) -> LabelledSplit:
+    def images(self, split: Split) -> list[LabelledImage]:
+        """Those of a split, in order, without reading them."""
         images = self.dataset.images()
         split_of = self._divided(images)
-        own = [image for image in images if split_of.get(image.name) == split]
+        return [image for image in images if split_of.get(image.name) == split]
+
+    def _part(self, split: Split) -> LabelledSplit:
+        own = self.images(split)
         if not own:
             raise DataError(
                 f"Expected images in the split {split!r} of {type(self.dataset).__name__}, but "
