@@ -293,7 +293,7 @@ def test_compare_draws_with_and_without_truth(
     other = torch.load(checkpoint, weights_only=True)
     for name, weight in other["state_dict"].items():
         if name.startswith("segmenter.network.head") and weight.shape == (2,):
-            weight += torch.tensor([0.0, 0.1])
+            weight += torch.tensor([0.0, 9.0])  # other labels
     torch.save(other, tmp_path / "other.ckpt")
     places = tmp_path / "places.png"
     assert main(["compare", *both, *arguments, "--places", str(places)]) == 0

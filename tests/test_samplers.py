@@ -105,7 +105,7 @@ def test_edge_optimal_oracle_solves_for_its_coarse_grid() -> None:
 
 def saved(sampler: Sampler, path: Path) -> str:
     state = {f"segmenter.sampler.{k}": v for k, v in sampler.state_dict().items()}
-    torch.save({"state_dict": state, "deformsample": {"segmenter": {}}}, path)
+    torch.save({"state_dict": state, "deformsample": {"segmenter": {}, "classes": {}}}, path)
     return str(path)
 
 
