@@ -1,8 +1,8 @@
 """A training that is killed again and again: ``python benchmarks/interruptions.py --kills 36``.
 
-Trains a small network twice by the same command, ``deformsample fit ... --ckpt_path last``: once in
-peace, and once killed (SIGKILL) at random moments and in the middle of checkpoint writes, and begun
-again each time. After every kill all checkpoints must be readable; in the end both runs must hold
+Trains a small network by the same command, ``deformsample fit ... --ckpt_path last``: once in
+peace, and as often as there are kills to make, killed (SIGKILL) at random moments and in the middle of checkpoint writes, and begun
+again each time. After every kill all checkpoints must be readable; in the end all runs must hold
 the same weights, optimiser state, progress and metrics, bit for bit.
 """
 
@@ -35,7 +35,7 @@ def main() -> int:
     """Print one line for each kill, and what differs in the end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=36)
-    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -67,39 +67,49 @@ def compare(folder: Path, command: Sequence[str], kills: int, epochs: int, seed:
     epoch = (time.monotonic() - begin - first) / max(1, epochs - 1)
     print(f"in peace: first checkpoint after {first:.1f} s, then one every {epoch:.2f} s")
     chance = random.Random(seed)
-    done, in_writes, reached = 0, 0, -1
+    done, in_writes, trainings, faults = 0, 0, 0, 0
     while done < kills:
-        process = started([*command, f"--output={torn}"], log)
-        wanted = done % IN_WRITES == IN_WRITES - 1
-        moment = f"{kill_in_a_write(process, torn, chance)}" if wanted else ""
-        if not wanted:
-            # Where training is ahead of the kills, none is left to come so far as a checkpoint.
-            ahead = (reached + 1) / epochs > done / kills
-            delay = chance.uniform(0, first / 2 if ahead else first + epoch)
+        torn = folder / f"torn_{trainings}"
+        own, cut = interrupted([*command, f"--output={torn}"], torn, log, chance, first + epoch)
+        done, in_writes, trainings = done + own, in_writes + cut, trainings + 1
+        found = [*differences(peace, torn), *map(str, partials(torn))]
+        faults += len(found)
+        print(f"training {trainings} ended after {own} kills; differences: {found}", flush=True)
+    print(
+        f"{done} kills in {trainings} trainings, {in_writes} in the middle of a checkpoint write; "
+        f"unreadable checkpoints: 0; differences in the end, and left-over files: {faults}"
+    )
+    return int(bool(faults))
+
+
+def interrupted(
+    command: Sequence[str], run: Path, log: Path, chance: random.Random, longest: float
+) -> tuple[int, int]:
+    """Kill a training and begin it again until it has ended; counts all kills, and those in writes.
+
+    Raises:
+        Exception: a checkpoint that cannot be read after a kill.
+    """
+    kills, in_writes = 0, 0
+    while True:
+        process = started(command, log)
+        if kills % IN_WRITES == IN_WRITES - 1:
+            moment = kill_in_a_write(process, run, chance)
+        else:
+            delay = chance.uniform(0, longest)
             process.join(delay)
             moment = f"after {delay:.2f} s"
         if not process.is_alive():
-            break
+            if process.exitcode:
+                raise SystemExit(log.read_text(encoding="utf-8"))
+            return kills, in_writes
         process.kill()
         process.join()
-        done += 1
-        cut = [file.stat().st_size for file in partials(torn)]
+        kills += 1
+        cut = [file.stat().st_size for file in partials(run)]
         in_writes += bool(cut)
         sizes = f", {cut[0]} bytes of a checkpoint written" if cut else ""
-        reached = check_readable(torn)
-        print(f"kill {done} {moment}{sizes}; last checkpoint: epoch {reached}", flush=True)
-    process = started([*command, f"--output={torn}"], log)
-    process.join()
-    if process.exitcode:
-        raise SystemExit(log.read_text(encoding="utf-8"))
-    different = list(differences(peace, torn))
-    left = partials(torn)
-    print(*different, *left, sep="\n")
-    print(
-        f"{done} kills, {in_writes} of them in the middle of a checkpoint write; unreadable "
-        f"checkpoints: 0; left-over files: {len(left)}; differences in the end: {len(different)}"
-    )
-    return int(bool(different or left) or done < kills)
+        print(f"kill {kills} {moment}{sizes}; last checkpoint: epoch {check_readable(run)}")
 
 
 def write_images(root: Path, count: int) -> None:
