@@ -1,9 +1,10 @@
 """A training that is killed again and again: ``python benchmarks/interruptions.py --kills 36``.
 
 Trains a small network by the same command, ``deformsample fit ... --ckpt_path last``: once in
-peace, and as often as there are kills to make, killed (SIGKILL) at random moments and in the middle of checkpoint writes, and begun
-again each time. After every kill all checkpoints must be readable; in the end all runs must hold
-the same weights, optimiser state, progress and metrics, bit for bit.
+peace; and killed (SIGKILL) at random moments and in the middle of checkpoint writes, begun again
+each time, in as many trainings as there are kills to make. After every kill all checkpoints must
+be readable; in the end all runs must hold the same weights, optimiser state, progress and metrics,
+bit for bit.
 """
 
 from __future__ import annotations

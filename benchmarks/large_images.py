@@ -159,7 +159,7 @@ def _head(measures: Sequence[str]) -> Iterator[str]:
 def _line(name: str, reached: list[str], costs: dict[Mode, Costs]) -> str:
     cells = [name, *reached]
     for of in costs.values():
-        cells += [f"{of['seconds']:.2f}", f"{of['gigamacs']:.1f}", f"{of['megabytes']:.0f}"]
+        cells += [f"{of['seconds']:.2f}", f"{of['gigamacs']:.3g}", f"{of['megabytes']:.0f}"]
     return "| " + " | ".join(cells) + " |"
 
 
