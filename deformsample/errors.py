@@ -23,6 +23,10 @@ class TrainingError(DeformsampleError):
     """Training cannot go on."""
 
 
+class SamplingError(DeformsampleError):
+    """A sampler gives places that are none."""
+
+
 class WriteError(DeformsampleError):
     """A result cannot be written."""
 

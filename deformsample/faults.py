@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from deformsample.data import Batch, LabelledBatch
 from deformsample.data.dataset import Split
-from deformsample.errors import TrainingError
+from deformsample.errors import SamplingError, TrainingError
 from deformsample.geometry import sample_areas
 from deformsample.segmenters import Downsampler
 
@@ -28,7 +28,8 @@ class FaultWatch(pl.Callback):
 
     Gradients are looked at in every step, one step later, so that a GPU never waits. A sampler has
     collapsed where half of its samples stand for less than a hundredth of an image; it is looked
-    at in the first batch of every validation.
+    at in the first batch of every validation. One whose places are no numbers ends the run whatever
+    ``action`` is; the files are named then, too.
 
     Args:
         action: ``stop`` ends the run with an error that names the files; ``skip`` takes such a
@@ -65,6 +66,13 @@ class FaultWatch(pl.Callback):
             for gradient in gradients:
                 gradient.masked_fill_(~finite, 0.0)
         self._last = finite, trainer.global_step, self._files
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Name the files at which a sampler failed."""
+        if isinstance(exception, SamplingError):
+            rank_zero_warn(f"The last training step was of the files {', '.join(self._files)}.")
 
     def on_validation_batch_end(
         self,

@@ -47,6 +47,19 @@ class OnePlaceSampler(Sampler):
         return Placement(density, torch.where(edge[..., None], border, inner))
 
 
+class BrokenSampler(OnePlaceSampler):
+    """Has no places after its first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches = 0
+
+    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+        self.batches += 1
+        density = torch.full((len(thumbnail), 1, *size), 1.0 if self.batches < 2 else torch.nan)
+        return Placement(density, sampling_grid(density, size, 2.0))
+
+
 def fit(tree: Path, output: Path, *options: str) -> int:
     given = ["--config=folder.yaml", f"--data.root={tree}", f"--output={output}", *SMALL, *SHORT]
     return main(["fit", *given, *options])
@@ -87,6 +100,17 @@ def test_a_collapsed_sampler_stops_the_run(
     assert (
         "Expected samples all over the images, but half of them lie on" in capsys.readouterr().err
     )
+
+
+def test_places_that_are_no_numbers_end_the_run(
+    folder_tree: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampler = "--model.segmenter.sampler=tests.test_faults.BrokenSampler"
+    with pytest.warns(UserWarning, match=f"The last training step was of the files {folder_tree}"):
+        assert fit(folder_tree, in_tmp / "run", sampler, "--model.loss.density=null") == 1
+    said = capsys.readouterr().err
+    assert "BrokenSampler gives numbers that are not finite" in said
+    assert "Traceback" not in said
 
 
 def test_the_densest_half() -> None:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 from torch.autograd.profiler import record_function
 
-from deformsample.errors import ArgumentError
+from deformsample.errors import ArgumentError, SamplingError
 from deformsample.geometry import (
     Size,
     identity_grid,
@@ -130,6 +131,12 @@ class Downsampler(Normalising):
             map_size = (thumbnail.shape[2], thumbnail.shape[3])
             return self.sampler.from_labels(labels, map_size, size)
         placement: Placement = self.sampler(self._normalised(thumbnail), size)
+        if not torch.compiler.is_compiling() and not bool(placement.grid.isfinite().all()):
+            raise SamplingError(
+                f"Expected the places of samples, but {type(self.sampler).__name__} gives numbers "
+                "that are not finite: its weights are none either (take an earlier checkpoint, and "
+                "a lower learning rate), or the precision is too low for it."
+            )
         return placement
 
 
