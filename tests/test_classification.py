@@ -114,17 +114,15 @@ def test_two_processes_write_one_file(trained: Path, in_tmp: Path) -> None:
 
 
 def test_a_classifier_is_no_segmenter(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = tmp_path / "segmenter.ckpt"
-    torch.save({"state_dict": {}, "deformsample": {"segmenter": {}}}, checkpoint)
     with pytest.raises(CheckpointError, match=r"holds a classifier: `deformsample\.load_classifi"):
         deformsample.load(trained)
     with pytest.raises(CheckpointError, match=r"holds a segmenter: `deformsample\.load` loads it"):
         deformsample.load_classifier(checkpoint)
     assert main(["info", str(trained)]) == 1
     assert "holds a classifier" in capsys.readouterr().err
-    assert main(["check", "--config=hrf_disease.yaml"]) == 1
+    assert main(["measure", str(checkpoint), "--config=hrf_disease.yaml"]) == 1
     error = capsys.readouterr().err
     assert "of a segmentation, but hrf_disease.yaml is of a classification" in error
 

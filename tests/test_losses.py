@@ -27,6 +27,7 @@ from deformsample.losses import (
     ErrorDivergence,
     FullResolutionLoss,
     NegativeLogDice,
+    PixelLoss,
     TileLoss,
     WarpedLoss,
     cross_entropy,
@@ -121,6 +122,16 @@ def test_constant_labels_have_a_finite_loss_and_gradient(term: EdgeTerm, value: 
     assert bool(loss.isfinite())
     assert scores.grad is not None
     assert bool(scores.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("ids", [[1, 1], [1, 255], [255, 255]])
+def test_labels_that_do_not_count_have_a_loss_and_gradient_of_zero(ids: list[int]) -> None:
+    logits = torch.zeros(1, 2, 1, 2, requires_grad=True)
+    loss, _ = PixelLoss([1.0, 0.0])(logits, torch.tensor([[ids]]), torch.full((1, 1, 2), 0.25))
+    loss.backward()
+    assert float(loss) == 0
+    assert logits.grad is not None
+    assert torch.equal(logits.grad, torch.zeros(1, 2, 1, 2))
 
 
 def test_terms_are_reported_by_name() -> None:

@@ -243,7 +243,7 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
     "edge grid": EdgeGridLoss,
 }
 LABELS: dict[str, Callable[[Tensor], Tensor]] = {
-    "random": lambda r: (r * 3).long().to(torch.uint8),
+    "random": lambda r: (r * 3).long().clamp_max(2).to(torch.uint8),  # r is rounded
     "one class": lambda r: torch.zeros_like(r, dtype=torch.uint8),
     "no class": lambda r: torch.full_like(r, IGNORE_INDEX, dtype=torch.uint8),
     "some class": lambda r: torch.where(r > 0.9, 1, IGNORE_INDEX).to(torch.uint8),

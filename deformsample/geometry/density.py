@@ -22,8 +22,10 @@ from deformsample.numpy.pixels import mark_boundaries
 
 
 def softmax_density(scores: Tensor) -> Tensor:
-    """Scores (b, 1, h, w) of any range to a density map (Jin et al. 2022)."""
-    return scores.flatten(1).softmax(dim=1).view_as(scores)
+    """Scores (b, 1, h, w) of any range to a density map, float32 at least (Jin et al. 2022)."""
+    # A cell's share, and the gradient to it, have more powers of ten than half precision.
+    exact = torch.promote_types(scores.dtype, torch.float32)
+    return scores.flatten(1).softmax(dim=1, dtype=exact).view_as(scores)
 
 
 def uniform_density(size: Size, like: Tensor) -> Tensor:

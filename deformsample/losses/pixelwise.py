@@ -83,5 +83,7 @@ def cross_entropy(
         weights = weights * class_weights[labels.clamp_max(classes - 1)]
     if pixel_weights is not None:
         losses, weights = losses * pixel_weights, weights * pixel_weights
-    mean = losses.sum() / weights.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+    total = weights.sum()
+    # Not by the smallest number there is: the gradient would be 0 times infinity.
+    mean = losses.sum() / total.where(total > 0, 1.0)
     return mean, losses.detach()
