@@ -137,10 +137,8 @@ class TrainCli(LightningCLI):
             run_folder(config.output, Path("runs") / self.run_name, goes_on=goes_on)
         )
         # Absolute, since a checkpoint knows its folder by that name.
-        logs, step = str(folder.absolute()), 0
+        logs, step = str(folder.absolute()), self._go_on(folder) if goes_on else 0
         if parts.trainer.logger is None:
-            if goes_on:
-                step = self._go_on(folder)
             board = TensorBoardLogger(
                 logs, name="", version="", purge_step=step if goes_on else None
             )
