@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torchmetrics import Metric
+
+from deformsample.geometry import ErrorCurves, budget_curve
 
 
 def class_iou(confusion: Tensor) -> Tensor:
@@ -53,6 +56,54 @@ def iou_report(
     for name, members in merged.items():
         report[name] = merged_iou(confusion, [names.index(member) for member in members])
     return {name: value for name, value in report.items() if not bool(value.isnan())}
+
+
+BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Numbers of samples that :class:`BudgetCurve` predicts for, relative to those of training."""
+
+
+class BudgetCurve(Metric):
+    """What fitted error curves predict for other numbers of samples, over a whole split.
+
+    Args:
+        minimum: lower bound of the relative density, as of the sampler.
+        maximum: upper bound of the relative density, as of the sampler.
+    """
+
+    errors: Tensor
+    elasticity: Tensor
+
+    def __init__(self, minimum: float, maximum: float) -> None:
+        super().__init__()
+        self.minimum = minimum
+        self.maximum = maximum
+        self.add_state("errors", torch.zeros(len(BUDGETS), 2), dist_reduce_fx="sum")
+        self.add_state("elasticity", torch.zeros(2), dist_reduce_fx="sum")
+
+    def update(self, curves: ErrorCurves) -> None:
+        """Add the images of a batch."""
+        bounds = {"minimum": self.minimum, "maximum": self.maximum}
+        self.errors += budget_curve(curves, BUDGETS, **bounds).sum(dim=0)
+        weights = curves.log_error.exp()
+        self.elasticity += torch.stack(((weights * curves.elasticity).sum(), weights.sum()))
+
+    def compute(self) -> dict[str, list[float] | float]:
+        """The curve, as plain numbers.
+
+        Returns:
+            ``budgets``; the expected errors ``uniform`` and ``sampled`` at each, relative to
+            uniform sampling with the samples of training; and ``elasticity``, by how many per cent
+            the error falls with one per cent more samples, in the mean over the error.
+        """
+        at_training = self.errors[BUDGETS.index(1.0), 0]
+        relative = self.errors / at_training.where(at_training > 0, 1.0)
+        uniform, sampled = relative.unbind(dim=1)
+        return {
+            "budgets": list(BUDGETS),
+            "uniform": uniform.tolist(),
+            "sampled": sampled.tolist(),
+            "elasticity": float(self.elasticity[0] / self.elasticity[1].clamp_min(1e-12)),
+        }
 
 
 def boundary_counts(

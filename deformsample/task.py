@@ -17,15 +17,17 @@ from deformsample.checkpoint import model_card
 from deformsample.data import Batch, SegmentationData
 from deformsample.data.labels import Colour
 from deformsample.errors import ArgumentError
-from deformsample.losses import IGNORE_INDEX
-from deformsample.metrics import iou_report, mean_iou
-from deformsample.segmenters import Predicted, Segmenter
+from deformsample.losses import IGNORE_INDEX, DensityTerm
+from deformsample.metrics import BudgetCurve, iou_report, mean_iou
+from deformsample.samplers import ErrorCurveSampler
+from deformsample.segmenters import Predicted, SampledSegmenter, Segmenter
 
 
 class SegmentationTask(pl.LightningModule):
     """Trains a segmenter, and measures it at full resolution and on the warped image.
 
-    Logged are ``train/loss`` and its terms; for validation and test ``loss``, ``miou`` (every pixel
+    Logged are ``train/loss`` and its terms; for validation and test ``loss`` and its terms
+    (``segmentation`` is the cross-entropy at full resolution), ``miou`` (every pixel
     of the image, which is what counts), ``miou_warped`` (the small image and its warped labels,
     what the network itself gets right; the same as ``miou`` where it sees every pixel) and
     ``iou/CLASS`` at full resolution. All IoUs come from one confusion matrix over the whole split,
@@ -65,12 +67,33 @@ class SegmentationTask(pl.LightningModule):
                 )
         # Not by `log(sync_dist=True)`, which rounds the mean batch size of uneven processes.
         self.mean_loss = MeanMetric()
+        self.mean_terms = nn.ModuleDict()
+        sampler = segmenter.sampler if isinstance(segmenter, SampledSegmenter) else None
+        self.budget_curve = (
+            BudgetCurve(sampler.minimum, sampler.maximum)
+            if isinstance(sampler, ErrorCurveSampler)
+            else None
+        )
         self.full = _confusion(len(classes))
         self.warped = _confusion(len(classes))
         self.architecture: dict[str, Any] | None = None
         """Class paths and arguments that build the segmenter; a checkpoint holds them."""
         self.measured: dict[str, float] = {}
         """What was measured before the checkpoint that a run goes on from."""
+        self.predicted: dict[str, Any] | None = None
+        """What :class:`~deformsample.metrics.BudgetCurve` predicted last."""
+
+    def on_fit_start(self) -> None:
+        """Tell the sampler's loss what there is to know of the classes."""
+        self._prepare_loss()
+
+    def on_validation_start(self) -> None:
+        """See :meth:`on_fit_start`."""
+        self._prepare_loss()
+
+    def on_test_start(self) -> None:
+        """See :meth:`on_fit_start`."""
+        self._prepare_loss()
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> Predicted:
         """Look at images (b, 3, H, W); oracles see the labels (b, H, W)."""
@@ -118,7 +141,9 @@ class SegmentationTask(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what its card says, until it is measured anew."""
-        self.measured = checkpoint["deformsample"].get("card", {}).get("metrics", {})
+        card = checkpoint["deformsample"].get("card", {})
+        self.measured = card.get("metrics", {})
+        self.predicted = card.get("budget_curve")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what it takes to rebuild the segmenter without the configuration, and its card."""
@@ -131,6 +156,21 @@ class SegmentationTask(pl.LightningModule):
                 {**self.measured, **self.trainer.callback_metrics},
             ),
         }
+        if self.predicted is not None:
+            checkpoint["deformsample"]["card"]["budget_curve"] = self.predicted
+
+    def _prepare_loss(self) -> None:
+        for module in self.loss.modules():
+            if isinstance(module, DensityTerm):
+                module.prepare(list(self.classes), self._class_shares)
+
+    def _class_shares(self) -> Sequence[float]:
+        """Counted by the first process for all of them."""
+        if (data := self._data()) is None:
+            raise ArgumentError("Expected SegmentationData for `class_weights: balanced`.")
+        counted = data.class_shares() if self.trainer.is_global_zero else None
+        data.shares = self.trainer.strategy.broadcast(counted)
+        return data.class_shares()
 
     def _data(self) -> SegmentationData | None:
         data = getattr(self.trainer, "datamodule", None)
@@ -145,8 +185,15 @@ class SegmentationTask(pl.LightningModule):
     def _measure(self, batch: Batch, stage: str) -> None:
         image, labels = batch["image"], batch["labels"]
         prediction = self(image, labels)
-        loss = torch.stack(list(self.loss(prediction, labels, self._progress()).values())).sum()
-        self.mean_loss.update(loss, weight=len(image))
+        terms = self.loss(prediction, labels, self._progress())
+        self.mean_loss.update(torch.stack(list(terms.values())).sum(), weight=len(image))
+        for name, value in terms.items():
+            if name not in self.mean_terms:
+                self.mean_terms[name] = MeanMetric().to(self.device)
+            self.mean_terms[name].update(value, weight=len(image))
+        if self.budget_curve is not None:
+            assert prediction.sampled.curves is not None
+            self.budget_curve.update(prediction.sampled.curves)
         self.warped.update(prediction.logits.argmax(dim=1), prediction.targets(labels).long())
         height, width = labels.shape[1:]
         self.full.update(prediction.labels((height, width)).long(), labels.long())
@@ -157,6 +204,13 @@ class SegmentationTask(pl.LightningModule):
         for metric in (self.mean_loss, self.full, self.warped):
             metric.reset()
         self.log(f"{stage}/loss", loss)
+        if len(self.mean_terms) > 1:
+            for name, metric in self.mean_terms.items():
+                self.log(f"{stage}/{name}", metric.compute())
+                metric.reset()
+        if self.budget_curve is not None:
+            self.predicted = self.budget_curve.compute()
+            self.budget_curve.reset()
         self.log(f"{stage}/miou", mean_iou(full).float(), prog_bar=True)
         self.log(f"{stage}/miou_warped", mean_iou(warped).float())
         for name, value in iou_report(full, list(self.classes), self.merged).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import albumentations as A
 import numpy as np
@@ -95,16 +95,24 @@ class SplitDataset(Dataset[Item]):
             "index": index,
         }
 
+    def read_labels(self, sample: Sample) -> Pixels:
+        """The class ids of a sample, not augmented."""
+        read = partial(self.dataset.read_labels, sample)
+        if self.cache is None or sample.labels is None:
+            return read()
+        return self.cache.get(f"labels|{self._key(sample)}", sample.labels, read)
+
     def _read(self, sample: Sample) -> tuple[Pixels, Pixels]:
         image = partial(self.dataset.read_image, sample)
-        labels = partial(self.dataset.read_labels, sample)
         if self.cache is None or sample.labels is None:
-            return image(), labels()
-        own = f"{self.dataset.settings}|{sample.name}"
+            return image(), self.read_labels(sample)
         return (
-            self.cache.get(f"image|{own}", sample.image, image),
-            self.cache.get(f"labels|{own}", sample.labels, labels),
+            self.cache.get(f"image|{self._key(sample)}", sample.image, image),
+            self.read_labels(sample),
         )
+
+    def _key(self, sample: Sample) -> str:
+        return f"{self.dataset.settings}|{sample.name}"
 
 
 class SegmentationData(ImageData):
@@ -147,6 +155,30 @@ class SegmentationData(ImageData):
         )
         self.dataset = dataset(root)
         self.parts: dict[Split, SplitDataset] = {}
+        self.shares: list[float] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the seed, and the shares of the classes where they are known."""
+        return {**super().state_dict(), "shares": self.shares}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with what a checkpoint keeps."""
+        super().load_state_dict(state_dict)
+        self.shares = state_dict.get("shares", self.shares)
+
+    def class_shares(self) -> list[float]:
+        """The share of each class in the labelled pixels of the training split.
+
+        Counted once by reading all labels; a run that is resumed has its checkpoint's.
+        """
+        if self.shares is None:
+            part = self.parts.get("train") or self._part("train")
+            counts = np.zeros(256, dtype=np.int64)
+            for sample in part.samples:
+                counts += np.bincount(part.read_labels(sample).ravel(), minlength=256)
+            known = counts[: self.num_classes]
+            self.shares = (known / max(1, int(known.sum()))).tolist()
+        return self.shares
 
     @property
     def classes(self) -> Mapping[str, Colour]:

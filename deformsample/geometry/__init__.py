@@ -13,8 +13,15 @@ from deformsample.geometry.density import (
     uniform_density,
 )
 from deformsample.geometry.edge_optimal import edge_optimal_grid, grid_density, nearest_boundary
+from deformsample.geometry.error_curves import (
+    ErrorCurves,
+    best_density,
+    budget_curve,
+    expected_error,
+)
 from deformsample.geometry.grid import local_stretch, resize_grid, sample_areas, sampling_grid
 from deformsample.geometry.inverse import inverse_coordinates
+from deformsample.geometry.transport import area_mean, relative_density, transport_grid
 from deformsample.geometry.unwarp import interpolate_mesh, label_bands, unwarp, unwarp_labels
 from deformsample.geometry.warp import (
     ReadBlock,
@@ -27,11 +34,16 @@ from deformsample.geometry.warp import (
 )
 
 __all__ = [
+    "ErrorCurves",
     "ReadBlock",
     "Size",
+    "area_mean",
+    "best_density",
     "boundary_density",
+    "budget_curve",
     "density_of",
     "edge_optimal_grid",
+    "expected_error",
     "from_pixels",
     "grid_density",
     "halve",
@@ -43,11 +55,13 @@ __all__ = [
     "local_stretch",
     "min_max",
     "nearest_boundary",
+    "relative_density",
     "resize_grid",
     "sample_areas",
     "sampling_grid",
     "softmax_density",
     "to_pixels",
+    "transport_grid",
     "uniform_density",
     "unwarp",
     "unwarp_labels",

@@ -7,7 +7,6 @@ border of the image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -77,7 +76,7 @@ def boundary_density(
     blur: float,
     floor: float,
     ignore_index: int,
-    class_weights: Sequence[float] | None = None,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """The density map that follows the boundaries of a label map.
 
@@ -89,7 +88,8 @@ def boundary_density(
         blur: standard deviation of the Gaussian blur, in map cells, positive.
         floor: density of a cell without boundaries, relative to the map's mean, in (0, 1].
         ignore_index: the id of pixels without a class.
-        class_weights: how much the boundary pixels of each class count; ``None`` for all alike.
+        class_weights: (k,), how much the boundary pixels of each class count; ``None`` for all
+            alike.
 
     Returns:
         Density map (b, 1, h, w), float32.
@@ -97,7 +97,7 @@ def boundary_density(
     edges = label_boundaries(labels, ignore_index)
     if class_weights is not None:
         table = torch.zeros(256, device=labels.device)
-        table[: len(class_weights)] = torch.tensor(list(class_weights))
+        table[: len(class_weights)] = class_weights
         edges = edges * table[labels.long()].unsqueeze(1)
     return density_of(edges, size, blur=blur, floor=floor)
 

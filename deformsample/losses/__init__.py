@@ -5,10 +5,11 @@ from deformsample.losses.density import (
     EdgeDivergence,
     EdgeSquaredError,
     EdgeTerm,
-    ErrorDivergence,
+    Observed,
 )
 from deformsample.losses.dice import NegativeLogDice
 from deformsample.losses.edge_grid import EdgeGridLoss
+from deformsample.losses.error_curves import ErrorCurveLoss
 from deformsample.losses.full_resolution import FullResolutionLoss
 from deformsample.losses.pixelwise import IGNORE_INDEX, PixelLoss, cross_entropy
 from deformsample.losses.tile import TileLoss
@@ -21,9 +22,10 @@ __all__ = [
     "EdgeGridLoss",
     "EdgeSquaredError",
     "EdgeTerm",
-    "ErrorDivergence",
+    "ErrorCurveLoss",
     "FullResolutionLoss",
     "NegativeLogDice",
+    "Observed",
     "PixelLoss",
     "TileLoss",
     "WarpedLoss",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deformsample.errors import ArgumentError
 from deformsample.geometry import Size, interpolate_mesh, inverse_coordinates
 from deformsample.geometry.coordinates import axis
-from deformsample.losses.density import DensityTerm
+from deformsample.losses.density import DensityTerm, Observed
 from deformsample.losses.pixelwise import PixelLoss
 from deformsample.losses.sampled import through_a_grid
 from deformsample.segmenters import Predicted
@@ -30,7 +30,7 @@ class FullResolutionLoss(nn.Module):
         class_weights: one weight per class, or ``None`` for equal ones.
         lattice: points per sample and side, in the mean over the image.
         grid_gradient: let the gradient pass to the sampling grid.
-        density: a term that pulls the density map towards a target, or ``None``.
+        density: a term that trains the sampler, or ``None``.
         extra: a second loss beside the cross-entropy, see :class:`PixelLoss`.
         extra_weight: its factor.
     """
@@ -60,14 +60,14 @@ class FullResolutionLoss(nn.Module):
         samples = (prediction.sampled.image.shape[2], prediction.sampled.image.shape[3])
         step = lattice_step((height, width), samples, self.lattice)
         y, x = self._start(min(step, height)), self._start(min(step, width))
-        coordinates = inverse_coordinates(
-            grid, axis(height, grid)[y::step], axis(width, grid)[x::step]
-        )
+        rows, columns = axis(height, grid)[y::step], axis(width, grid)[x::step]
+        coordinates = inverse_coordinates(grid, rows, columns)
         logits = interpolate_mesh(prediction.logits.float(), coordinates)
-        loss, errors = self.pixel_loss(logits, labels[:, y::step, x::step])
-        terms = {"segmentation": loss}
+        targets = labels[:, y::step, x::step]
+        terms, losses = self.pixel_loss(logits, targets)
         if self.density is not None:
-            terms["density"] = self.density(prediction.sampled.density, labels, errors, progress)
+            observed = Observed(logits.detach(), targets, losses, rows, columns)
+            terms["density"] = self.density(prediction.sampled, labels, observed, progress)
         return terms
 
     def _start(self, step: int) -> int:

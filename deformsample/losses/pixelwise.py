@@ -44,14 +44,17 @@ class PixelLoss(nn.Module):
 
     def forward(
         self, logits: Tensor, labels: Tensor, pixel_weights: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The loss as a scalar, and its cross-entropy by pixel; see :func:`cross_entropy`."""
-        loss, errors = cross_entropy(logits, labels, self.class_weights, pixel_weights)
-        loss = self.cross_entropy_weight * loss
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Terms of the loss, and the cross-entropy by pixel; see :func:`cross_entropy`.
+
+        The terms are ``segmentation``, the cross-entropy, and ``extra`` where there is one.
+        """
+        loss, losses = cross_entropy(logits, labels, self.class_weights, pixel_weights)
+        terms = {"segmentation": self.cross_entropy_weight * loss}
         if self.extra is not None:
             # The sum of a scalar is itself; some losses give an empty tensor where no pixel counts.
-            loss = loss + self.extra_weight * self.extra(logits, labels.long()).sum()
-        return loss, errors
+            terms["extra"] = self.extra_weight * self.extra(logits, labels.long()).sum()
+        return terms, losses
 
 
 def cross_entropy(

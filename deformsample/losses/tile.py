@@ -31,6 +31,6 @@ class TileLoss(nn.Module):
         self.pixel_loss = PixelLoss(class_weights, extra, extra_weight, cross_entropy_weight)
 
     def forward(self, prediction: Predicted, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        """The term ``segmentation``; arguments as of :class:`WarpedLoss`."""
-        loss, _ = self.pixel_loss(prediction.logits.float(), prediction.targets(labels))
-        return {"segmentation": loss}
+        """The terms of :class:`PixelLoss`; arguments as of :class:`WarpedLoss`."""
+        terms, _ = self.pixel_loss(prediction.logits.float(), prediction.targets(labels))
+        return terms

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry import sample_areas
-from deformsample.losses.density import DensityTerm, ErrorDivergence
+from deformsample.losses.density import DensityTerm
 from deformsample.losses.pixelwise import PixelLoss
 from deformsample.losses.sampled import through_a_grid
 from deformsample.segmenters import Predicted
@@ -39,10 +39,11 @@ class WarpedLoss(nn.Module):
         extra_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if isinstance(density, ErrorDivergence):
+        if density is not None and density.needs_errors:
             raise ArgumentError(
-                "Expected a density term that needs labels only, but got ErrorDivergence: it needs "
-                "errors over the whole image, as FullResolutionLoss has them."
+                f"Expected a density term that needs labels only, but got "
+                f"{type(density).__name__}: it needs errors over the whole image, as "
+                "FullResolutionLoss has them."
             )
         self.pixel_loss = PixelLoss(class_weights, extra, extra_weight)
         self.area_weighted = area_weighted
@@ -57,13 +58,12 @@ class WarpedLoss(nn.Module):
             progress: how far training is, from 0 to 1.
 
         Returns:
-            ``segmentation``, and ``density`` where there is such a term; scalars.
+            The terms of :class:`PixelLoss`, and ``density`` where there is such a term; scalars.
         """
         prediction = through_a_grid(prediction)
         areas = sample_areas(prediction.grid).detach() if self.area_weighted else None
         targets = prediction.targets(labels)
-        loss, errors = self.pixel_loss(prediction.logits.float(), targets, areas)
-        terms = {"segmentation": loss}
+        terms, _ = self.pixel_loss(prediction.logits.float(), targets, areas)
         if self.density is not None:
-            terms["density"] = self.density(prediction.sampled.density, labels, errors, progress)
+            terms["density"] = self.density(prediction.sampled, labels, None, progress)
         return terms

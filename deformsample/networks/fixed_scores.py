@@ -17,14 +17,15 @@ class FixedScores(nn.Module):
 
     Args:
         size: (h, w) of the map; it is interpolated to that of the thumbnail.
+        channels: of the map, as the sampler needs them.
     """
 
-    def __init__(self, size: Size = (32, 32)) -> None:
+    def __init__(self, size: Size = (32, 32), channels: int = 1) -> None:
         super().__init__()
-        self.scores = nn.Parameter(torch.zeros(1, 1, *size))
+        self.scores = nn.Parameter(torch.zeros(1, channels, *size))
 
     def forward(self, thumbnail: Tensor) -> Tensor:
-        """Thumbnail (b, 3, h, w) to scores (b, 1, h, w)."""
+        """Thumbnail (b, 3, h, w) to scores (b, channels, h, w)."""
         h, w = thumbnail.shape[2:]
         scores = F.interpolate(self.scores, (h, w), mode="bilinear", align_corners=True)
         return scores.expand(len(thumbnail), -1, -1, -1)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from deformsample.geometry import Size
+from deformsample.geometry import ErrorCurves, Size
 
 
 class Placement(NamedTuple):
@@ -18,6 +18,9 @@ class Placement(NamedTuple):
 
     grid: Tensor
     """(b, h, w, 2), over the whole image; its border samples lie on the image border."""
+
+    curves: ErrorCurves | None = None
+    """The error curves that the density follows from, where the sampler predicts them."""
 
 
 class Sampler(nn.Module, ABC):

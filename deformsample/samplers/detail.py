@@ -5,28 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deformsample.errors import ArgumentError
-from deformsample.geometry import Size, density_of, sampling_grid
-from deformsample.geometry.kernel import MIN_SIGMA
+from deformsample.geometry import Size, density_of
 from deformsample.samplers.base import Placement, Sampler
+from deformsample.samplers.grids import DensityGrid, TransportGrid
 
 
 class DetailSampler(Sampler):
     """The density of local detail: how much neighbouring samples of the thumbnail differ.
 
     Args:
-        sigma: width of the Gaussian kernel (its standard deviation), in cells of the density map.
+        grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
         blur: standard deviation of the density's blur, in cells.
         floor: density of a cell without detail, relative to the map's mean, in (0, 1].
     """
 
     title = "local detail"
 
-    def __init__(self, sigma: float = 4.0, blur: float = 1.0, floor: float = 0.1) -> None:
+    def __init__(
+        self, grid: DensityGrid | None = None, blur: float = 1.0, floor: float = 0.1
+    ) -> None:
         super().__init__()
-        if not sigma >= MIN_SIGMA:
-            raise ArgumentError(f"Expected `sigma` of at least {MIN_SIGMA}, but got {sigma}.")
-        self.sigma = sigma
+        self.grid = TransportGrid() if grid is None else grid
         self.blur = blur
         self.floor = floor
 
@@ -36,7 +35,7 @@ class DetailSampler(Sampler):
         density = density_of(
             local_detail(thumbnail.detach()), (h, w), blur=self.blur, floor=self.floor
         )
-        return Placement(density, sampling_grid(density, size, self.sigma))
+        return Placement(density, self.grid(density, size))
 
 
 def local_detail(image: Tensor) -> Tensor:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from deformsample.errors import ArgumentError
-from deformsample.geometry import Size, sampling_grid, softmax_density
-from deformsample.geometry.kernel import MIN_SIGMA
+from deformsample.geometry import Size, softmax_density
 from deformsample.samplers.base import Placement, Sampler
+from deformsample.samplers.grids import DensityGrid, TransportGrid
 
 
 class LearnedSampler(Sampler):
@@ -15,19 +14,17 @@ class LearnedSampler(Sampler):
 
     Args:
         network: thumbnail (b, 3, h, w) to scores (b, 1, h, w).
-        sigma: width of the Gaussian kernel (its standard deviation), in cells of the density map.
+        grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
     """
 
     title = "learned"
 
-    def __init__(self, network: nn.Module, sigma: float = 2.0) -> None:
+    def __init__(self, network: nn.Module, grid: DensityGrid | None = None) -> None:
         super().__init__()
-        if not sigma >= MIN_SIGMA:
-            raise ArgumentError(f"Expected `sigma` of at least {MIN_SIGMA}, but got {sigma}.")
         self.network = network
-        self.sigma = sigma
+        self.grid = TransportGrid() if grid is None else grid
 
     def forward(self, thumbnail: Tensor, size: Size) -> Placement:
         """See :class:`Sampler`."""
         density = softmax_density(self.network(thumbnail).float())
-        return Placement(density, sampling_grid(density, size, self.sigma))
+        return Placement(density, self.grid(density, size))

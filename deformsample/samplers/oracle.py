@@ -14,9 +14,9 @@ from deformsample.geometry import (
     grid_density,
     nearest_boundary,
     resize_grid,
-    sampling_grid,
 )
 from deformsample.samplers.base import Placement, Sampler
+from deformsample.samplers.grids import DensityGrid, TransportGrid
 
 
 class OracleSampler(Sampler):
@@ -47,7 +47,7 @@ class EdgeDensityOracle(OracleSampler):
     """The density of the true boundaries.
 
     Args:
-        sigma: width of the Gaussian kernel, in cells of the density map.
+        grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
         blur: standard deviation of the density's blur, in cells.
         floor: density of a cell without boundaries, relative to the map's mean, in (0, 1].
         ignore_index: the label of pixels without a class.
@@ -56,10 +56,14 @@ class EdgeDensityOracle(OracleSampler):
     title = "true edge density"
 
     def __init__(
-        self, sigma: float = 2.0, blur: float = 0.5, floor: float = 0.03, ignore_index: int = 255
+        self,
+        grid: DensityGrid | None = None,
+        blur: float = 0.5,
+        floor: float = 0.03,
+        ignore_index: int = 255,
     ) -> None:
         super().__init__()
-        self.sigma = sigma
+        self.grid = TransportGrid() if grid is None else grid
         self.blur = blur
         self.floor = floor
         self.ignore_index = ignore_index
@@ -69,7 +73,7 @@ class EdgeDensityOracle(OracleSampler):
         density = boundary_density(
             labels, map_size, blur=self.blur, floor=self.floor, ignore_index=self.ignore_index
         )
-        return Placement(density, sampling_grid(density, size, self.sigma))
+        return Placement(density, self.grid(density, size))
 
 
 class EdgeOptimalOracle(OracleSampler):

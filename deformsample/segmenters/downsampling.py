@@ -12,6 +12,7 @@ from torch.autograd.profiler import record_function
 
 from deformsample.errors import ArgumentError, SamplingError
 from deformsample.geometry import (
+    ErrorCurves,
     Size,
     identity_grid,
     image_pyramid,
@@ -36,6 +37,9 @@ class Downsampled(NamedTuple):
 
     density: Tensor
     """The density map (b, 1, h', w') of the thumbnail's size, with sum 1."""
+
+    curves: ErrorCurves | None = None
+    """The error curves that the density follows from, where the sampler predicts them."""
 
 
 class Downsampler(Normalising):
@@ -121,10 +125,10 @@ class Downsampler(Normalising):
         with record_function("thumbnail"):
             thumbnail = sampled(uniform, None if self.level_bias is None else 0.0)
         with record_function("density"):
-            density, grid = self._place(thumbnail, size, labels)
+            density, grid, curves = self._place(thumbnail, size, labels)
         with record_function("warp"):
             small = sampled(grid if self.sample_gradient else grid.detach(), self.level_bias)
-        return Downsampled(small, grid, density)
+        return Downsampled(small, grid, density, curves)
 
     def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
         if isinstance(self.sampler, OracleSampler) and labels is not None:

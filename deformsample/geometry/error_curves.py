@@ -1,0 +1,121 @@
+"""How the error of each place falls with its sampling density, and the density that pays best.
+
+The model is e(p) = a(p) rho(p)^(-b(p)): a is the error at uniform sampling, and the elasticity b says
+how much it falls with more samples; rho is the sampling density relative to uniform sampling. For a
+fixed number of samples, the density that minimises the total error is known in closed form (the
+derivative of the error by rho is the same everywhere):
+
+    rho = clamp( (a b / lambda)^(1 / (1 + b)), minimum, maximum ),   with lambda so that mean rho = 1.
+
+This is Lagrangian rate allocation (Shoham and Gersho 1988, "Efficient Bit Allocation for an
+Arbitrary Set of Quantizers") with error curves in place of rate-distortion curves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry.transport import area_mean
+
+_ITERATIONS = 24
+
+
+class ErrorCurves(NamedTuple):
+    """An error curve e = a rho^-b for each cell of a density map."""
+
+    log_error: Tensor
+    """(b, 1, h, w): log a, the logarithm of the error at uniform sampling; its unit is arbitrary."""
+
+    elasticity: Tensor
+    """(b, 1, h, w): b > 0, the exponent."""
+
+
+def expected_error(curves: ErrorCurves, density: Tensor) -> Tensor:
+    """The error a rho^-b of each cell.
+
+    Args:
+        curves: of the cells.
+        density: (b, 1, h, w), relative to uniform sampling.
+
+    Returns:
+        (b, 1, h, w).
+    """
+    return torch.exp(curves.log_error - curves.elasticity * density.log())
+
+
+@torch.no_grad()
+def best_density(
+    curves: ErrorCurves, *, minimum: float, maximum: float, budget: float = 1.0
+) -> Tensor:
+    """The density that minimises the total expected error.
+
+    Args:
+        curves: of the cells.
+        minimum: lower bound of the density relative to its mean, in (0, 1).
+        maximum: upper bound of the density relative to its mean, above 1.
+        budget: mean density, which is the number of samples relative to the number at which the
+            curves were fitted.
+
+    Returns:
+        (b, 1, h, w), with mean ``budget`` over the image area.
+
+    Raises:
+        ArgumentError: bounds that do not enclose 1, or a budget that is not positive.
+    """
+    check_bounds(minimum, maximum)
+    if not budget > 0:
+        raise ArgumentError(f"Expected `budget` above 0, but got {budget}.")
+    elasticity = curves.elasticity
+    inverse = 1 / (1 + elasticity)
+    # log rho before the clamp is gain - price * inverse, where price is log lambda.
+    gain = (curves.log_error + elasticity.log()) * inverse
+    low_rho, high_rho = math.log(minimum * budget), math.log(maximum * budget)
+    dims = (1, 2, 3)
+    price_low = ((gain - high_rho) / inverse).amin(dim=dims, keepdim=True)
+    price_high = ((gain - low_rho) / inverse).amax(dim=dims, keepdim=True)
+    for _ in range(_ITERATIONS):
+        price = (price_low + price_high) / 2
+        density = (gain - price * inverse).clamp(low_rho, high_rho).exp()
+        above = area_mean(density) > budget
+        price_low = torch.where(above, price, price_low)
+        price_high = torch.where(above, price_high, price)
+    density = (gain - (price_low + price_high) / 2 * inverse).clamp(low_rho, high_rho).exp()
+    return density * (budget / area_mean(density))
+
+
+@torch.no_grad()
+def budget_curve(
+    curves: ErrorCurves, budgets: Sequence[float], *, minimum: float, maximum: float
+) -> Tensor:
+    """The mean expected error at other numbers of samples, of uniform sampling and of the best.
+
+    Args:
+        curves: of the cells.
+        budgets: numbers of samples relative to the one at which the curves were fitted.
+        minimum: as of :func:`best_density`.
+        maximum: as of :func:`best_density`.
+
+    Returns:
+        (b, len(budgets), 2): uniform sampling first, in the unit of the curves.
+    """
+    means = []
+    for budget in budgets:
+        best = best_density(curves, minimum=minimum, maximum=maximum, budget=budget)
+        for density in (torch.full_like(best, budget), best):
+            means.append(area_mean(expected_error(curves, density)).flatten())
+    return torch.stack(means, dim=1).unflatten(1, (-1, 2))
+
+
+def check_bounds(minimum: float, maximum: float) -> None:
+    """Raise ``ArgumentError`` unless bounds of a relative density enclose uniform sampling."""
+    if not 0 < minimum < 1 < maximum:
+        raise ArgumentError(
+            f"Expected bounds of the density with 0 < `minimum` < 1 < `maximum`, but got {minimum} "
+            f"and {maximum}."
+        )

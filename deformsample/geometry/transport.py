@@ -1,0 +1,329 @@
+"""Sampling grids by optimal transport: the sampling density equals the density map.
+
+For a density rho > 0 with mean 1, the optimal transport map sends an image point p to its place
+y(p) = p + grad psi(p) in the small image, where the convex potential solves the Monge-Ampere
+equation
+
+    det(I + D^2 psi) = rho,   d psi / dn = 0 on the border.
+
+The map has no rotation and no fold, and border points slide along the border. In two dimensions
+(laplacian u)^2 = |D^2 u|^2 + 2 det D^2 u, which gives the fixed point that is iterated here:
+
+    psi <- laplacian^-1( sqrt((1 + psi_xx)^2 + (1 + psi_yy)^2 + 2 psi_xy^2 + 2 rho) - 2 )
+
+(Benamou, Froese, and Oberman 2010, "Two Numerical Methods for the Elliptic Monge-Ampere Equation",
+ESAIM: M2AN 44, method M1). The sampling grid is the inverse of y at the samples of the small image.
+
+Convention: the potential lives on the vertices of the density map, whose border vertices lie on the
+image border. Lengths are in cells of the map, so that the transport is isotropic in the image.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry.compiled import untraced
+from deformsample.geometry.coordinates import Size, axis, check_size
+from deformsample.geometry.inverse import inverse_coordinates
+
+_LEAST_OF_MINIMUM = 0.25
+"""Smallest area of a mapped triangle of the density map, as a share of the minimum density. The
+continuous map has at least the minimum itself; sharp densities are off by the map's resolution."""
+
+_LEAST_AREA = 1e-3
+"""Smallest area of a triangle of the sampling grid, relative to uniform sampling."""
+
+_NEWTON_STEPS = 16
+_STEP_LENGTHS = (1.0, 0.5, 0.25, 0.1)
+
+
+def transport_grid(
+    density: Tensor, size: Size, *, minimum: float = 0.1, iterations: int = 8
+) -> Tensor:
+    """Sampling grid whose sampling density equals a density map.
+
+    A density below ``minimum`` anywhere is mixed with the uniform share that raises it there. The
+    result has these guarantees, for any density:
+
+    - No triangle of the grid's mesh folds.
+    - No triangle covers more than 1 / ``minimum`` times the area it has in a uniform grid: no
+      region is sampled more coarsely than 1 / sqrt(``minimum``) times the uniform spacing.
+    - Border samples lie exactly on the image border. A flat density gives the uniform grid.
+
+    The first two hold because displacements are scaled down, for the whole image, where the
+    discretisation of a sharp density violates them.
+
+    Args:
+        density: (b, 1, h, w), not negative; its scale does not matter. An all-zero map is flat.
+        size: (h, w) of the grid, independent of the size of the map.
+        minimum: lower bound of the sampling density relative to uniform sampling, in (0, 1].
+        iterations: of the fixed point. With 8, the median error of the sampling density is about
+            1 % for smooth densities of contrast 100.
+
+    Returns:
+        Grid (b, h, w, 2), float32 at least. The gradient to the density is exact (all iterations
+        are differentiated, and the inversion is differentiated implicitly). On a CPU the inversion
+        is exact; on other devices, and in exported graphs, it takes a fixed number of Newton steps
+        and never waits for the device.
+
+    Raises:
+        ArgumentError: wrong shape, fewer than two cells or samples per side, or a parameter out of
+            range.
+    """
+    if density.ndim != 4 or density.shape[1] != 1:
+        raise ArgumentError(
+            f"Expected `density` of shape (b, 1, h, w), but got {tuple(density.shape)}."
+        )
+    check_size((density.shape[2], density.shape[3]), "density size")
+    check_size(size, "size")
+    if not 0 < minimum <= 1:
+        raise ArgumentError(f"Expected `minimum` in (0, 1], but got {minimum}.")
+    if iterations < 1:
+        raise ArgumentError(f"Expected `iterations` of at least 1, but got {iterations}.")
+    # Second differences of a potential need more digits than half precision has.
+    with torch.autocast(density.device.type, enabled=False):
+        exact = density[:, 0].to(torch.promote_types(density.dtype, torch.float32))
+        potential = _potential(with_minimum(relative_density(exact), minimum), iterations)
+        mapped = _limited(_mapped(potential), _LEAST_OF_MINIMUM * minimum, math.inf)
+        return _normalised(_limited(_inverted(mapped, size), _LEAST_AREA, 1 / minimum))
+
+
+def relative_density(density: Tensor) -> Tensor:
+    """Density maps (..., h, w) divided by their mean over the image area; all-zero maps become 1.
+
+    The mean is that of bilinear interpolation: border vertices count half.
+    """
+    mean = area_mean(density)
+    known = mean > 0
+    return torch.where(known, density / mean.where(known, 1.0), 1.0)
+
+
+def area_mean(values: Tensor) -> Tensor:
+    """Mean over the image area of maps (..., h, w), as (..., 1, 1); border vertices count half."""
+    rows, columns = (_trapezoid(n, values) for n in values.shape[-2:])
+    return (rows @ values @ columns)[..., None, None]
+
+
+def with_minimum(density: Tensor, minimum: float) -> Tensor:
+    """Mix relative densities (b, h, w) with the uniform share that gives them a lower bound."""
+    lowest = density.amin(dim=(-2, -1), keepdim=True)
+    below = lowest < minimum
+    share = (minimum - lowest) / (1 - lowest).where(below, 1.0)
+    return torch.where(below, density + share * (1 - density), density)
+
+
+@untraced
+def _trapezoid(count: int, like: Tensor) -> Tensor:
+    return _cosines(count, like.device, like.dtype).mean
+
+
+class _Cosines(NamedTuple):
+    """The cosine transform of one axis (DCT-I) as matrices."""
+
+    analysis: Tensor
+    """(n, n), from values to coefficients."""
+
+    synthesis: Tensor
+    """(n, n), from coefficients to values."""
+
+    eigenvalues: Tensor
+    """(n,) of the second difference with mirrored ends, with opposite sign."""
+
+    mean: Tensor
+    """(n,), from values to their mean by the trapezoid rule."""
+
+
+@untraced
+def _transform(count: int, like: Tensor) -> _Cosines:
+    return _cosines(count, like.device, like.dtype)
+
+
+@lru_cache(maxsize=64)
+def _cosines(count: int, device: torch.device, dtype: torch.dtype) -> _Cosines:
+    # A tensor made in inference mode could not take part in a later training step.
+    with torch.inference_mode(mode=False):
+        step = torch.arange(count, dtype=torch.float64)
+        synthesis = torch.cos(math.pi / (count - 1) * step[:, None] * step)
+        ends = torch.ones(count, dtype=torch.float64)
+        ends[0] = ends[-1] = 0.5
+        analysis = 2 / (count - 1) * ends[:, None] * synthesis.T * ends
+        eigenvalues = 2 - 2 * torch.cos(math.pi / (count - 1) * step)
+        mean = ends / (count - 1)
+        return _Cosines(*(t.to(device, dtype) for t in (analysis, synthesis, eigenvalues, mean)))
+
+
+def _potential(density: Tensor, iterations: int) -> Tensor:
+    """The potential psi (b, h, w) of relative densities."""
+    rows, columns = (_transform(n, density) for n in density.shape[1:])
+    eigenvalues = rows.eigenvalues[:, None] + columns.eigenvalues
+    # The mean of a potential does not matter: its mode is left out.
+    inverse = torch.where(eigenvalues > 0, -1 / eigenvalues.where(eigenvalues > 0, 1.0), 0.0)
+    potential = torch.zeros_like(density)
+    for _ in range(iterations):
+        padded = _mirrored(potential)
+        middle = 2 * potential
+        xx = padded[:, 1:-1, 2:] - middle + padded[:, 1:-1, :-2]
+        yy = padded[:, 2:, 1:-1] - middle + padded[:, :-2, 1:-1]
+        main = padded[:, 2:, 2:] + padded[:, :-2, :-2]
+        xy = (main - padded[:, 2:, :-2] - padded[:, :-2, 2:]) / 4
+        source = ((1 + xx).square() + (1 + yy).square() + 2 * xy.square() + 2 * density).sqrt() - 2
+        coefficients = rows.analysis @ source @ columns.analysis.T * inverse
+        potential = rows.synthesis @ coefficients @ columns.synthesis.T
+    return potential
+
+
+def _mirrored(potential: Tensor) -> Tensor:
+    """One more vertex on each side, mirrored at the border: no flow crosses it."""
+    return F.pad(potential[:, None], (1, 1, 1, 1), mode="reflect")[:, 0]
+
+
+def _mapped(potential: Tensor) -> Tensor:
+    """The places y = p + grad psi of the map's vertices, (b, h, w, 2), in cells."""
+    padded = _mirrored(potential)
+    dx = (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2
+    dy = (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2
+    return _vertices(potential) + torch.stack((dx, dy), dim=-1)
+
+
+def _vertices(like: Tensor) -> Tensor:
+    """(h, w, 2): column and row of each vertex of maps (b, h, w, ...)."""
+    rows, columns = (
+        torch.arange(n, device=like.device, dtype=like.dtype) for n in like.shape[1:3]
+    )
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((x, y), dim=-1)
+
+
+def _limited(points: Tensor, least: float, most: float) -> Tensor:
+    """Scale the displacements of a mesh so that the areas of its triangles stay in bounds.
+
+    With displacements scaled by t, a triangle has the relative area 1 + t tr + t^2 det, where tr
+    and det are those of the displacement's gradient. The largest t <= 1 up to which no triangle of
+    an image leaves the bounds is a minimum over roots of quadratic equations.
+
+    Args:
+        points: (b, h, w, 2), in units of the lattice.
+        least: smallest area relative to an undisplaced triangle, below 1.
+        most: largest relative area, at least 1.
+    """
+    lattice = _vertices(points)
+    shift = points - lattice
+    right, down = shift.diff(dim=2), shift.diff(dim=1)
+    # The triangles of deformsample.geometry.mesh: each has one horizontal and one vertical edge.
+    along = torch.stack((right[:, :-1], right[:, 1:]), dim=1)
+    across = torch.stack((down[:, :, :-1], down[:, :, 1:]), dim=1)
+    trace = along[..., 0] + across[..., 1]
+    determinant = along[..., 0] * across[..., 1] - along[..., 1] * across[..., 0]
+    scale = _first_root(determinant, trace, 1 - least)
+    if most < math.inf:
+        scale = torch.minimum(scale, _first_root(-determinant, -trace, most - 1))
+    return lattice + scale.view(-1, 1, 1, 1) * shift
+
+
+def _first_root(quadratic: Tensor, linear: Tensor, constant: float) -> Tensor:
+    """The smallest root in [0, 1] of c + b t + a t^2 with c >= 0, over each image; 1 without."""
+    discriminant = linear.square() - 4 * constant * quadratic
+    real = discriminant > 0
+    denominator = discriminant.where(real, 1.0).sqrt() - linear
+    crosses = real & (denominator > 2 * constant)  # else the root lies beyond 1
+    root = torch.where(crosses, 2 * constant / denominator.where(crosses, 1.0), 1.0)
+    return root.flatten(1).amin(dim=1)
+
+
+def _inverted(mapped: Tensor, size: Size) -> Tensor:
+    """The sampling grid (b, gh, gw, 2), in lattice units: the inverse of a map's mesh (b, h, w, 2).
+
+    Border samples lie exactly on the border.
+    """
+    last = mapped.new_tensor([mapped.shape[2] - 1, mapped.shape[1] - 1])
+    if mapped.device.type == "cpu" and not torch.compiler.is_compiling():
+        if not bool(mapped.isfinite().all()):  # such a mesh covers nothing; the caller will tell
+            return mapped.new_full((len(mapped), *size, 2), math.nan)
+        mesh = mapped * (2 / last) - 1
+        inverse = inverse_coordinates(mesh, axis(size[0], mesh), axis(size[1], mesh))
+        points = (inverse + 1) / 2
+    else:
+        points = _inverted_by_newton(mapped, size) / last
+    grid = points * points.new_tensor([size[1] - 1, size[0] - 1])
+    lattice = _vertices(grid)
+    rows, columns = (torch.arange(n, device=grid.device) for n in size)
+    inside_x = (columns > 0) & (columns < size[1] - 1)
+    inside_y = (rows > 0) & (rows < size[0] - 1)
+    x = torch.where(inside_x, grid[..., 0], lattice[..., 0])
+    y = torch.where(inside_y[:, None], grid[..., 1], lattice[..., 1])
+    return torch.stack((x, y), dim=-1)
+
+
+def _normalised(points: Tensor) -> Tensor:
+    """Points in lattice units (b, h, w, 2) to [-1, 1]."""
+    h, w = points.shape[1:3]
+    return points * (2 / points.new_tensor([w - 1, h - 1])) - 1
+
+
+def _inverted_by_newton(mapped: Tensor, size: Size) -> Tensor:
+    """The points of the density map (b, gh, gw, 2), in cells, that a mesh maps to a lattice.
+
+    Newton's method on the piecewise linear map: every step solves the triangle that holds the
+    point, and of four step lengths takes the one that comes closest.
+    """
+    b, h, w = mapped.shape[:3]
+    last = mapped.new_tensor([w - 1, h - 1])
+    lattice = torch.stack(
+        torch.meshgrid(*((axis(n, mapped) + 1) / 2 for n in size), indexing="ij")[::-1], dim=-1
+    )
+    target = (lattice * last).view(1, -1, 2)
+    with torch.no_grad():
+        vertices = mapped.detach().flatten(1, 2)
+        lengths = mapped.new_tensor(_STEP_LENGTHS).view(1, -1, 1, 1)
+        point = target.expand(b, -1, -1)
+        for _ in range(_NEWTON_STEPS):
+            value, along, across = _evaluated(vertices, (h, w), point)
+            step = _solved(along, across, target - value)
+            tried = (point[:, None] + lengths * step[:, None]).clamp_min(0).minimum(last)
+            reached = _evaluated(vertices, (h, w), tried.flatten(1, 2))[0].view_as(tried)
+            distance = (reached - target[:, None]).square().sum(dim=-1)
+            best = distance.argmin(dim=1, keepdim=True)[..., None].expand(-1, -1, -1, 2)
+            point = tried.gather(1, best)[:, 0]
+    value, along, across = _evaluated(mapped.flatten(1, 2), (h, w), point)
+    # Zero in value; the gradient of the inverse, dp = -J^-1 dy.
+    change = _solved(along.detach(), across.detach(), value - value.detach())
+    return (point - change).view(b, *size, 2)
+
+
+def _evaluated(vertices: Tensor, size: Size, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A mesh (b, h * w, 2) and its derivatives by x and y at points (b, n, 2), each (b, n, 2)."""
+    h, w = size
+    x, y = points.unbind(-1)
+    column = x.detach().nan_to_num().floor().clamp(0, w - 2)
+    row = y.detach().nan_to_num().floor().clamp(0, h - 2)
+    x, y = x - column, y - row
+    lower = (x + y > 1).long()
+    first = (row * w + column).long()
+    # Upper triangles start at their upper left corner, lower ones at the opposite corner.
+    corner = first + lower * (w + 1)
+    side = first + 1 + lower * (w - 1)
+    other = first + w - lower * (w - 1)
+    start, right, down = (_taken(vertices, number) for number in (corner, side, other))
+    sign = (1 - 2 * lower).to(vertices.dtype)[..., None]
+    along, across = (right - start) * sign, (down - start) * sign
+    offset_x, offset_y = (x - lower)[..., None], (y - lower)[..., None]
+    return start + along * offset_x + across * offset_y, along, across
+
+
+def _taken(vertices: Tensor, number: Tensor) -> Tensor:
+    return vertices.gather(1, number[..., None].expand(-1, -1, 2))
+
+
+def _solved(along: Tensor, across: Tensor, right_side: Tensor) -> Tensor:
+    """J^-1 r for Jacobians with columns ``along`` and ``across``, all (b, n, 2)."""
+    determinant = along[..., 0] * across[..., 1] - along[..., 1] * across[..., 0]
+    x = across[..., 1] * right_side[..., 0] - across[..., 0] * right_side[..., 1]
+    y = along[..., 0] * right_side[..., 1] - along[..., 1] * right_side[..., 0]
+    return torch.stack((x, y), dim=-1) / determinant[..., None]

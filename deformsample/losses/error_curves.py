@@ -1,0 +1,103 @@
+"""Fitting error curves to the errors that a network makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry import expected_error, relative_density
+from deformsample.losses.density import DensityTerm, Observed
+from deformsample.losses.pixelwise import IGNORE_INDEX
+from deformsample.segmenters import Downsampled
+
+_MOMENTUM = 0.95
+
+
+class ErrorCurveLoss(DensityTerm):
+    """Poisson deviance of the error that :class:`deformsample.samplers.ErrorCurveSampler` expects.
+
+    The observed error of a cell is the mean over its points at full resolution; points without a
+    class do not count. Errors are divided by their running mean over the training steps.
+
+    Args:
+        weight: as of :class:`DensityTerm`.
+        final_weight: as of :class:`DensityTerm`.
+        error: what is fitted. ``cross_entropy``: the weighted loss of the segmentation.
+            ``probability``: 1 - p(true class), which one wrong pixel cannot dominate.
+        class_weights: as of :class:`DensityTerm`; factors of the errors, beside the weights of the
+            segmentation loss for ``cross_entropy``.
+        important: as of :class:`DensityTerm`.
+    """
+
+    needs_errors = True
+
+    mean_error: Tensor
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        final_weight: float | None = None,
+        error: Literal["cross_entropy", "probability"] = "probability",
+        class_weights: Sequence[float] | Literal["balanced"] | None = None,
+        important: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(weight, final_weight, class_weights, important)
+        self.error = error
+        self.register_buffer("mean_error", torch.zeros(()))
+
+    def loss(self, sampled: Downsampled, labels: Tensor, observed: Observed | None) -> Tensor:
+        """See :class:`DensityTerm`."""
+        if sampled.curves is None or observed is None:
+            raise ArgumentError(
+                "Expected an ErrorCurveSampler and a FullResolutionLoss for ErrorCurveLoss, but "
+                "got a sampler without error curves, or a loss that is taken elsewhere."
+            )
+        density = relative_density(sampled.density)
+        with torch.no_grad():
+            errors, counted = self._cell_errors(observed, density)
+            errors = errors / self._level(errors, counted)
+        expected = expected_error(sampled.curves, density)
+        log_expected = sampled.curves.log_error - sampled.curves.elasticity * density.log()
+        deviance = (expected - errors * log_expected) * counted
+        return deviance.sum() / counted.sum().clamp_min(1.0)
+
+    def _cell_errors(self, observed: Observed, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean error of each cell (b, 1, h, w), and the share of its points that have a class."""
+        known = observed.labels != IGNORE_INDEX
+        ids = observed.labels.where(known, 0).long()
+        if self.error == "cross_entropy":
+            errors = observed.losses.float()
+        else:
+            likely = observed.logits.float().softmax(dim=1)
+            errors = 1 - likely.gather(1, ids.unsqueeze(1))[:, 0]
+        if (factors := self.factors(errors.device)) is not None:
+            errors = errors * factors[ids]
+        rows = _membership(observed.rows, like.shape[2])
+        columns = _membership(observed.columns, like.shape[3])
+        counts = known.float()
+        sums = rows.mT @ (errors * counts) @ columns
+        numbers = rows.mT @ counts @ columns
+        full = rows.sum(dim=0)[:, None] * columns.sum(dim=0)
+        return (
+            (sums / numbers.clamp_min(1.0)).unsqueeze(1),
+            (numbers / full.clamp_min(1.0)).unsqueeze(1),
+        )
+
+    def _level(self, errors: Tensor, counted: Tensor) -> Tensor:
+        """The running mean of the errors."""
+        if self.training:
+            mean = (errors * counted).sum() / counted.sum().clamp_min(1.0)
+            known = self.mean_error > 0
+            self.mean_error.copy_(torch.where(known, self.mean_error.lerp(mean, 1 - _MOMENTUM), mean))
+        return self.mean_error.where(self.mean_error > 0, 1.0)
+
+
+def _membership(points: Tensor, count: int) -> Tensor:
+    """(n, count), 1 where a normalised coordinate is nearest to a vertex of a map's axis."""
+    nearest = ((points.float() + 1) * ((count - 1) / 2)).round().long().clamp(0, count - 1)
+    return F.one_hot(nearest, count).float()

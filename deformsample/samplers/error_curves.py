@@ -1,0 +1,94 @@
+"""Sampling by learned error curves: samples go where they reduce the error most."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry import ErrorCurves, Size, best_density, relative_density
+from deformsample.geometry.error_curves import check_bounds
+from deformsample.samplers.base import Placement, Sampler
+from deformsample.samplers.grids import DensityGrid, TransportGrid
+
+_MAX_ELASTICITY = 1.5
+_MIN_ELASTICITY = 1e-3
+_FIELD_CELLS = (24, 6)
+"""Cells of the density map from one node of a random field to the next."""
+
+
+class ErrorCurveSampler(Sampler):
+    """Predicts how the error of each place falls with its sampling density, and allocates by that.
+
+    The network predicts an error curve e = a rho^-b for each cell of the density map. The density
+    that minimises the sum of the errors follows in closed form
+    (:func:`deformsample.geometry.best_density`). No gradient passes through the grid: the curves
+    are fitted to the observed segmentation loss by :class:`deformsample.losses.ErrorCurveLoss`.
+    In training the density is multiplied by a smooth random field, so that the network observes
+    errors at many densities.
+
+    Args:
+        network: thumbnail (b, 3, h, w) to (b, 2, h, w): log a, and the logit of b / 1.5.
+        grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
+        minimum: lower bound of the density relative to uniform sampling.
+        maximum: upper bound of the density relative to uniform sampling.
+        perturbation: standard deviation of the logarithm of the random field at its nodes, in
+            training; 0 for none.
+    """
+
+    title = "error curves"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        grid: DensityGrid | None = None,
+        minimum: float = 0.1,
+        maximum: float = 20.0,
+        perturbation: float = 0.5,
+    ) -> None:
+        super().__init__()
+        check_bounds(minimum, maximum)
+        if not perturbation >= 0:
+            raise ArgumentError(f"Expected `perturbation` of at least 0, but got {perturbation}.")
+        self.network = network
+        self.grid = TransportGrid() if grid is None else grid
+        self.minimum = minimum
+        self.maximum = maximum
+        self.perturbation = perturbation
+
+    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+        """See :class:`Sampler`."""
+        curves = self.curves(thumbnail)
+        density = best_density(curves, minimum=self.minimum, maximum=self.maximum)
+        if self.training and self.perturbation > 0:
+            field = random_field(density, self.perturbation)
+            density = (density * field.exp()).clamp(self.minimum, self.maximum)
+        density = density / density.sum(dim=(2, 3), keepdim=True)
+        return Placement(density, self.grid(density, size), curves)
+
+    def curves(self, thumbnail: Tensor) -> ErrorCurves:
+        """The error curves of a thumbnail (b, 3, h, w), normalised."""
+        predicted = self.network(thumbnail).float()
+        if predicted.shape[1] != 2:
+            raise ArgumentError(
+                "Expected a network with 2 output channels for ErrorCurveSampler, but got "
+                f"{predicted.shape[1]}."
+            )
+        log_error, logit = predicted.split(1, dim=1)
+        return ErrorCurves(log_error, _MIN_ELASTICITY + _MAX_ELASTICITY * logit.sigmoid())
+
+
+def random_field(like: Tensor, deviation: float) -> Tensor:
+    """A smooth random field, of the shape (b, 1, h, w) of a map.
+
+    The sum of two fields that are normal at the nodes of a coarse lattice and bilinear between
+    them.
+    """
+    h, w = like.shape[2:]
+    field = torch.zeros_like(like)
+    for cells in _FIELD_CELLS:
+        nodes = max(2, round(h / cells) + 1), max(2, round(w / cells) + 1)
+        values = torch.randn(len(like), 1, *nodes, device=like.device, dtype=like.dtype)
+        field = field + F.interpolate(values, (h, w), mode="bilinear", align_corners=True)
+    return deviation * field

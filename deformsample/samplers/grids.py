@@ -1,0 +1,71 @@
+"""From a density map to a sampling grid: the part that every density shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from deformsample.errors import ArgumentError
+from deformsample.geometry import Size, sampling_grid, transport_grid
+from deformsample.geometry.kernel import MIN_SIGMA
+
+
+class DensityGrid(nn.Module, ABC):
+    """Places samples by a density map."""
+
+    @abstractmethod
+    def forward(self, density: Tensor, size: Size) -> Tensor:
+        """Place the samples.
+
+        Args:
+            density: (b, 1, h, w), not negative; its scale does not matter.
+            size: (h, w) of the grid.
+
+        Returns:
+            Grid (b, h, w, 2) over the whole image; border samples lie on the image border.
+        """
+
+
+class TransportGrid(DensityGrid):
+    """The sampling density equals the density map: :func:`deformsample.geometry.transport_grid`.
+
+    Args:
+        minimum: lower bound of the sampling density relative to uniform sampling, in (0, 1]. No
+            region is sampled more coarsely than 1 / sqrt(minimum) times the uniform spacing.
+        iterations: of the solver.
+    """
+
+    def __init__(self, minimum: float = 0.1, iterations: int = 8) -> None:
+        super().__init__()
+        if not 0 < minimum <= 1:
+            raise ArgumentError(f"Expected `minimum` in (0, 1], but got {minimum}.")
+        if iterations < 1:
+            raise ArgumentError(f"Expected `iterations` of at least 1, but got {iterations}.")
+        self.minimum = minimum
+        self.iterations = iterations
+
+    def forward(self, density: Tensor, size: Size) -> Tensor:
+        """See :class:`DensityGrid`."""
+        return transport_grid(density, size, minimum=self.minimum, iterations=self.iterations)
+
+
+class GaussianGrid(DensityGrid):
+    """Samples are attracted by the density around them (Recasens et al. 2018; Jin et al. 2022).
+
+    See :func:`deformsample.geometry.sampling_grid`. A sample moves by a few ``sigma`` at most, so
+    the sampling density follows the density map only roughly.
+
+    Args:
+        sigma: standard deviation of the Gaussian kernel, in cells of the density map.
+    """
+
+    def __init__(self, sigma: float = 2.0) -> None:
+        super().__init__()
+        if not sigma >= MIN_SIGMA:
+            raise ArgumentError(f"Expected `sigma` of at least {MIN_SIGMA}, but got {sigma}.")
+        self.sigma = sigma
+
+    def forward(self, density: Tensor, size: Size) -> Tensor:
+        """See :class:`DensityGrid`."""
+        return sampling_grid(density, size, self.sigma)
