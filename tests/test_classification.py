@@ -141,7 +141,7 @@ def test_tiles(aggregation: str, tree: Path, in_tmp: Path) -> None:
 
 
 def test_learned_downsampling_trains_the_sampler(tree: Path, in_tmp: Path) -> None:
-    more = ["--model.classifier.sampled_size=[12,16]", "--model.classifier.sampler.sigma=1"]
+    more = ["--model.classifier.sampled_size=[12,16]"]
     more += ["--model.optimizer.weight_decay=0"]  # so that nothing but the loss moves a weight
     config = "--config=classification/learned.yaml"
     lasts = [

@@ -57,7 +57,7 @@ def test_file_array_and_tensor_give_the_same_labels(
 
 def test_downsample_and_restore_fit_each_other(checkpoint: Path, image: Pixels) -> None:
     model = deformsample.load(checkpoint)
-    small, grid, density = model.downsample(image)
+    small, grid, density, _ = model.downsample(image)
     assert small.shape == (1, 3, 16, 24)
     assert grid.shape == (1, 16, 24, 2)
     assert float(density.sum()) == pytest.approx(1, abs=1e-5)
@@ -175,7 +175,7 @@ def test_downsample_writes_image_grid_and_density(
     assert main(["downsample", str(checkpoint), file, "--output", str(output)]) == 0
     assert Image.open(output / "a.png").size == (24, 16)
     held = read_sampled(output / "a.png")
-    small, grid, density = deformsample.load(checkpoint).downsample(file)
+    small, grid, density, _ = deformsample.load(checkpoint).downsample(file)
     assert np.array_equal(held.pixels, as_pixels(small[0]))
     assert np.array_equal(held.grid, grid[0].numpy())
     assert np.array_equal(held.density, density[0, 0].numpy())

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from deformsample.losses import (
     EdgeGridLoss,
     EdgeSquaredError,
     EdgeTerm,
-    ErrorDivergence,
+    ErrorCurveLoss,
     FullResolutionLoss,
     NegativeLogDice,
     PixelLoss,
@@ -37,12 +38,16 @@ from deformsample.networks import DeformationNet, UNet
 from deformsample.samplers import EdgeOptimalOracle, LearnedSampler
 from deformsample.segmenters import Downsampled, Prediction, SampledSegmenter, TiledSegmenter
 
-NONE = torch.zeros(2, 4, 4)  # errors, which edge terms do not look at
 
 
 def predicted(logits: Tensor, grid: Tensor, density: Tensor, size: Size) -> Prediction:
     image = torch.zeros(len(logits), 3, *size)
     return Prediction(logits, grid, Downsampled(image, resize_grid(grid, size), density))
+
+
+def of_density(density: Tensor) -> Downsampled:
+    """What a sampler of a density did, for terms that look at nothing else."""
+    return Downsampled(torch.zeros(1), torch.zeros(1), density)
 
 
 def example(*, requires_grad: bool = False) -> tuple[Prediction, Tensor, Tensor]:
@@ -103,21 +108,20 @@ def test_density_terms_are_zero_at_their_target_and_lead_there(term: EdgeTerm) -
     target = boundary_density(
         labels, (6, 8), blur=term.blur, floor=term.floor, ignore_index=IGNORE_INDEX
     )
-    assert float(term(target, labels, NONE, 0.0)) == pytest.approx(0, abs=1e-5)
+    assert float(term(of_density(target), labels, None, 0.0)) == pytest.approx(0, abs=1e-5)
     scores = torch.randn(2, 1, 6, 8, requires_grad=True)
-    before = term(softmax_density(scores), labels, NONE, 0.0)
+    before = term(of_density(softmax_density(scores)), labels, None, 0.0)
     (gradient,) = torch.autograd.grad(before, scores)
     step = 0.1 * gradient / gradient.norm()
-    assert term(softmax_density(scores - step), labels, NONE, 0.0) < before
+    assert term(of_density(softmax_density(scores - step)), labels, None, 0.0) < before
 
 
 @pytest.mark.parametrize("term", [EdgeDivergence(), EdgeSquaredError()])
 @pytest.mark.parametrize("value", [0, IGNORE_INDEX])
 def test_constant_labels_have_a_finite_loss_and_gradient(term: EdgeTerm, value: int) -> None:
     scores = torch.randn(1, 1, 6, 8, requires_grad=True)
-    loss = term(
-        softmax_density(scores), torch.full((1, 30, 40), value, dtype=torch.uint8), NONE, 0.0
-    )
+    labels = torch.full((1, 30, 40), value, dtype=torch.uint8)
+    loss = term(of_density(softmax_density(scores)), labels, None, 0.0)
     loss.backward()
     assert bool(loss.isfinite())
     assert scores.grad is not None
@@ -127,7 +131,9 @@ def test_constant_labels_have_a_finite_loss_and_gradient(term: EdgeTerm, value: 
 @pytest.mark.parametrize("ids", [[1, 1], [1, 255], [255, 255]])
 def test_labels_that_do_not_count_have_a_loss_and_gradient_of_zero(ids: list[int]) -> None:
     logits = torch.zeros(1, 2, 1, 2, requires_grad=True)
-    loss, _ = PixelLoss([1.0, 0.0])(logits, torch.tensor([[ids]]), torch.full((1, 1, 2), 0.25))
+    pixels = torch.full((1, 1, 2), 0.25)
+    terms, _ = PixelLoss([1.0, 0.0])(logits, torch.tensor([[ids]]), pixels)
+    loss = terms["segmentation"]
     loss.backward()
     assert float(loss) == 0
     assert logits.grad is not None
@@ -222,7 +228,9 @@ def test_a_second_loss_is_added_with_its_weight() -> None:
         FullResolutionLoss(extra=lovasz, extra_weight=w).eval()(prediction, labels, 0.0)
         for w in (1.0, 3.0)
     ]
-    added = [float(terms["segmentation"] - plain) for terms in both]
+    for terms in both:
+        torch.testing.assert_close(terms["segmentation"], plain)
+    added = [float(terms["extra"]) for terms in both]
     assert added[0] > 0.1
     assert added[1] == pytest.approx(3 * added[0], rel=1e-4)
 
@@ -230,46 +238,63 @@ def test_a_second_loss_is_added_with_its_weight() -> None:
 def test_weight_of_a_density_term_follows_its_schedule() -> None:
     prediction, labels, _ = example()
     term = EdgeDivergence(weight=1.0, final_weight=0.0)
-    values = [float(term(prediction.sampled.density, labels, NONE, p)) for p in (0.0, 0.25, 1.0)]
+    values = [float(term(prediction.sampled, labels, None, p)) for p in (0.0, 0.25, 1.0)]
     assert values[0] > 0
     assert values[1] == pytest.approx(0.75 * values[0])
     assert values[2] == 0
 
 
-def test_error_density_goes_where_the_errors_are() -> None:
-    errors = torch.zeros(1, 40, 60)
-    errors[:, 10:20, 40:50] = 2.0
-    target = ErrorDivergence().target((8, 12), torch.zeros(1, 80, 120).byte(), errors)
-    assert float(target.sum()) == pytest.approx(1)
-    assert float(target[..., 2:4, 8:10].sum()) > 0.5
-    assert float(target.min()) > 0
-
-
 def test_errors_at_the_samples_are_no_errors_of_the_image() -> None:
-    with pytest.raises(ArgumentError, match="ErrorDivergence: it needs errors over the whole"):
-        WarpedLoss(density=ErrorDivergence())
+    with pytest.raises(ArgumentError, match="ErrorCurveLoss: it needs errors over the whole"):
+        WarpedLoss(density=ErrorCurveLoss())
 
 
 def test_boundaries_of_a_class_can_count_more() -> None:
     labels = torch.zeros(1, 40, 60, dtype=torch.uint8)
     labels[:, 5:10, 5:10] = 1
     labels[:, 25:30, 45:50] = 2
-    plain, weighed = (
-        EdgeDivergence(class_weights=w).target((8, 12), labels, NONE) for w in (None, [1, 1, 9])
-    )
+    options: list[dict[str, Any]] = [
+        {},
+        {"class_weights": [1, 1, 9]},
+        {"class_weights": "balanced"},
+        {"important": {"c": 9}},
+    ]
     corner = (..., slice(4, 7), slice(8, 11))
-    assert float(weighed[corner].sum()) > 1.5 * float(plain[corner].sum())
+    shares = []
+    for given in options:
+        term = EdgeDivergence(**given)
+        term.prepare(["a", "b", "c"], lambda: [0.98, 0.01, 0.0001])
+        scores = torch.zeros(1, 1, 8, 12, requires_grad=True)
+        term(of_density(softmax_density(scores)), labels, None, 0.0).backward()
+        assert scores.grad is not None
+        # The gradient is the density, which is flat, less the target.
+        target = 1 / 96 - scores.grad
+        shares.append(float(target[corner].sum()))
+    assert all(share > 1.5 * shares[0] for share in shares[1:])
+
+
+def test_classes_that_count_are_known_and_prepared() -> None:
+    labels = torch.zeros(1, 40, 60, dtype=torch.uint8)
+    sampled = of_density(torch.ones(1, 1, 8, 12) / 96)
+    with pytest.raises(ArgumentError, match="`important` to name classes of .*'b'.*, but got.*'x'"):
+        EdgeDivergence(important={"x": 2}).prepare(["a", "b"], lambda: [0.5, 0.5])
+    with pytest.raises(ArgumentError, match="2 classes, but got 3"):
+        EdgeDivergence(class_weights=[1, 2, 3]).prepare(["a", "b"], lambda: [0.5, 0.5])
+    with pytest.raises(ArgumentError, match=r"EdgeDivergence\.prepare\(classes, shares\)"):
+        EdgeDivergence(class_weights="balanced")(sampled, labels, None, 0.0)
 
 
 def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None:
     prediction, labels, scores = example(requires_grad=True)
     lovasz = LovaszLoss(mode="multiclass", ignore_index=IGNORE_INDEX)
     plain = FullResolutionLoss().eval()(prediction, labels, 0.0)["segmentation"]
-    both = FullResolutionLoss(extra=lovasz).eval()(prediction, labels, 0.0)["segmentation"]
-    assert 0 < float(both - plain) < 1
-    nothing = FullResolutionLoss(extra=lovasz)(
+    both = FullResolutionLoss(extra=lovasz).eval()(prediction, labels, 0.0)
+    torch.testing.assert_close(both["segmentation"], plain)
+    assert 0 < float(both["extra"]) < 1
+    terms = FullResolutionLoss(extra=lovasz)(
         prediction, torch.full_like(labels, IGNORE_INDEX), 0.0
-    )["segmentation"]
+    )
+    nothing = terms["segmentation"] + terms["extra"]
     assert float(nothing) == 0
     nothing.backward()
     assert scores.grad is not None
@@ -281,7 +306,6 @@ def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None
     "loss",
     [
         WarpedLoss(area_weighted=True, class_weights=[1, 0, 2], density=EdgeDivergence()),
-        FullResolutionLoss(density=ErrorDivergence()),
         FullResolutionLoss(density=EdgeSquaredError(), extra=NegativeLogDice()),
         EdgeGridLoss((4, 5), 1.0),
     ],
@@ -301,7 +325,7 @@ def test_labels_of_one_value_have_finite_losses_and_gradients(
 def test_edge_grid_loss_is_zero_at_its_target() -> None:
     labels = torch.zeros(1, 30, 40, dtype=torch.uint8)
     labels[:, 10:20, 10:30] = 1
-    _, grid = EdgeOptimalOracle((4, 5), 1.0).from_labels(labels, (6, 8), (12, 16))
+    _, grid, _ = EdgeOptimalOracle((4, 5), 1.0).from_labels(labels, (6, 8), (12, 16))
     best = predicted(torch.zeros(1, 2, 12, 16), grid, torch.ones(1, 1, 6, 8) / 48, (12, 16))
     loss = EdgeGridLoss((4, 5), 1.0)
     assert float(loss(best, labels, 0.0)["grid"]) == pytest.approx(0, abs=1e-10)
@@ -375,9 +399,9 @@ def test_tile_loss_is_cross_entropy_and_the_extra_loss_at_the_pixels_of_the_tile
     assert list(plain) == ["segmentation"]
     torch.testing.assert_close(plain["segmentation"], entropy)
     both = TileLoss(extra=NegativeLogDice(), extra_weight=2.0)(prediction, labels, 0.5)
-    torch.testing.assert_close(both["segmentation"], entropy + 2 * dice)
+    torch.testing.assert_close(both, {"segmentation": entropy, "extra": 2 * dice})
     alone = TileLoss(extra=NegativeLogDice(), cross_entropy_weight=0.0)(prediction, labels, 0.5)
-    torch.testing.assert_close(alone["segmentation"], dice)
+    torch.testing.assert_close(alone, {"segmentation": 0 * entropy, "extra": dice})
 
 
 @pytest.mark.parametrize("loss", [FullResolutionLoss(), WarpedLoss(), EdgeGridLoss()])

@@ -18,6 +18,7 @@ from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor, nn
 
 from deformsample.geometry import (
+    ErrorCurves,
     Size,
     boundary_density,
     edge_optimal_grid,
@@ -42,7 +43,7 @@ from deformsample.losses import (
     EdgeDivergence,
     EdgeGridLoss,
     EdgeSquaredError,
-    ErrorDivergence,
+    ErrorCurveLoss,
     FullResolutionLoss,
     NegativeLogDice,
     PixelLoss,
@@ -233,7 +234,7 @@ def test_the_inverse_of_a_grid_is_its_inverse(case: Case) -> None:
 
 LOSSES: dict[str, Callable[[], nn.Module]] = {
     "full resolution": lambda: FullResolutionLoss(density=EdgeDivergence()),
-    "full resolution, errors": lambda: FullResolutionLoss(density=ErrorDivergence()),
+    "full resolution, error curves": lambda: FullResolutionLoss(density=ErrorCurveLoss()),
     "full resolution, Lovasz": lambda: FullResolutionLoss(
         extra=LovaszLoss(mode="multiclass", ignore_index=IGNORE_INDEX)
     ),
@@ -261,11 +262,13 @@ def test_losses_and_their_gradients_are_finite(
 ) -> None:
     h, w = case.grid.shape[1:3]
     logits = ((case.random(1, 3, h, w) - 0.5) * sharpness).requires_grad_()
-    scores = ((case.random(1, 1, h, w) - 0.5) * sharpness).requires_grad_()
-    density = softmax_density(scores)
+    scores = ((case.random(1, 2, h, w) - 0.5) * sharpness).requires_grad_()
+    density = softmax_density(scores[:, :1])
     grid = sampling_grid(density, (h, w), 2.0)
     image = case.random(1, 3, h, w)
-    prediction = Prediction(logits, grid, Downsampled(image, grid, density))
+    log_error, elasticity = scores.split(1, dim=1)
+    curves = ErrorCurves(log_error, 1.5 * elasticity.sigmoid() + 1e-3)
+    prediction = Prediction(logits, grid, Downsampled(image, grid, density, curves))
     true = LABELS[labels](case.random(1, *case.size).double())
     terms = LOSSES[loss]()(prediction, true, 0.5)
     total = torch.stack([term.float() for term in terms.values()]).sum()
@@ -292,9 +295,10 @@ def test_densities_and_grids_of_labels(case: Case, labels: str) -> None:
 @given(case=cases(), labels=st.sampled_from(sorted(LABELS)))
 def test_the_cross_entropy_of_any_logits(case: Case, labels: str) -> None:
     logits = ((case.random(1, 3, *case.size) - 0.5) * 6e4).requires_grad_()
-    loss, errors = PixelLoss(extra=NegativeLogDice())(
+    terms, errors = PixelLoss(extra=NegativeLogDice())(
         logits.float(), LABELS[labels](case.random(1, *case.size).double())
     )
+    loss = terms["segmentation"] + terms["extra"]
     assert loss.isfinite()
     assert errors.isfinite().all()
     loss.backward()

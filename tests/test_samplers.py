@@ -13,18 +13,21 @@ from deformsample.geometry import (
     softmax_density,
 )
 from deformsample.losses import EdgeDivergence
-from deformsample.networks import DeformationNet, EdgeRegressor, FixedScores
+from deformsample.networks import DeformationNet, EdgeRegressor, FixedScores, UNet
 from deformsample.samplers import (
     DetailSampler,
     EdgeDensityOracle,
     EdgeOptimalOracle,
     EdgeOptimalSampler,
+    ErrorCurveSampler,
     FrozenSampler,
+    GaussianGrid,
     LearnedSampler,
     Sampler,
     SeparableSampler,
     UniformSampler,
 )
+from deformsample.segmenters import Downsampled
 
 SAMPLERS = [
     UniformSampler(),
@@ -32,6 +35,9 @@ SAMPLERS = [
     LearnedSampler(DeformationNet([8])),
     SeparableSampler(DeformationNet([8])),
     SeparableSampler(FixedScores((5, 6))),
+    LearnedSampler(DeformationNet([8]), GaussianGrid(2.0)),
+    ErrorCurveSampler(UNet(2, [4, 8])),
+    ErrorCurveSampler(FixedScores((5, 6), 2), GaussianGrid(2.0)),
     EdgeOptimalSampler(EdgeRegressor((4, 5), [8, 8])),
     EdgeOptimalSampler(EdgeRegressor(None, [8, 8])),
 ]
@@ -40,7 +46,7 @@ SAMPLERS = [
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: f"{s.title}")
 @pytest.mark.parametrize("size", [(10, 14), (23, 9)])
 def test_every_sampler_keeps_its_promises(sampler: Sampler, size: tuple[int, int]) -> None:
-    density, grid = sampler(torch.randn(2, 3, 12, 17), size)
+    density, grid, _ = sampler(torch.randn(2, 3, 12, 17), size)
     assert density.shape == (2, 1, 12, 17)
     torch.testing.assert_close(density.sum(dim=(1, 2, 3)), torch.ones(2))
     assert grid.shape == (2, *size, 2)
@@ -51,14 +57,14 @@ def test_every_sampler_keeps_its_promises(sampler: Sampler, size: tuple[int, int
 def test_detail_draws_samples_and_flat_images_are_sampled_uniformly() -> None:
     thumbnail = torch.zeros(2, 3, 16, 20)
     thumbnail[0, :, 4:8, 5:9] = torch.rand(4, 4)
-    _, grid = DetailSampler()(thumbnail, (16, 20))
+    _, grid, _ = DetailSampler()(thumbnail, (16, 20))
     spacing = grid[:, 5, 1:, 0] - grid[:, 5, :-1, 0]
     assert float(spacing[0, 6]) < 0.7 * float(spacing[0, 16])
     torch.testing.assert_close(grid[1:], identity_grid((16, 20), grid[1:]))
 
 
 def test_lines_of_a_separable_grid_are_straight() -> None:
-    _, grid = SeparableSampler(DeformationNet([8]))(torch.randn(1, 3, 12, 17), (12, 17))
+    _, grid, _ = SeparableSampler(DeformationNet([8]))(torch.randn(1, 3, 12, 17), (12, 17))
     assert float(grid[..., 0].std(dim=1).max()) < 1e-5
     assert float(grid[..., 1].std(dim=2).max()) < 1e-5
     assert float((grid - identity_grid((12, 17), grid)).abs().max()) > 1e-3
@@ -73,7 +79,7 @@ def test_fixed_scores_learn_the_mean_edge_density() -> None:
     for _ in range(300):
         optimizer.zero_grad()
         density = softmax_density(scores(torch.zeros(2, 3, 12, 16)))
-        term(density, labels, torch.zeros(2, 4, 4), 0.0).backward()
+        term(Downsampled(labels, labels, density), labels, None, 0.0).backward()
         optimizer.step()
     target = boundary_density(labels, (12, 16), blur=0.5, floor=0.03, ignore_index=255)
     torch.testing.assert_close(density[0], target.mean(dim=0), rtol=0.05, atol=1e-4)
@@ -84,7 +90,7 @@ def test_without_displacements_edge_optimal_sampling_is_uniform() -> None:
         def forward(self, thumbnail: torch.Tensor) -> torch.Tensor:
             return torch.zeros(len(thumbnail), 2, 4, 5)
 
-    _, grid = EdgeOptimalSampler(Nothing())(torch.zeros(1, 3, 8, 8), (9, 11))
+    _, grid, _ = EdgeOptimalSampler(Nothing())(torch.zeros(1, 3, 8, 8), (9, 11))
     torch.testing.assert_close(grid, identity_grid((9, 11), grid))
 
 
@@ -97,7 +103,7 @@ def test_oracles_need_labels() -> None:
 def test_edge_optimal_oracle_solves_for_its_coarse_grid() -> None:
     labels = torch.zeros(1, 40, 60, dtype=torch.uint8)
     labels[:, 10:20, 10:40] = 1
-    density, grid = EdgeOptimalOracle((6, 7), 0.5).from_labels(labels, (8, 12), (6, 7))
+    density, grid, _ = EdgeOptimalOracle((6, 7), 0.5).from_labels(labels, (8, 12), (6, 7))
     expected = edge_optimal_grid(nearest_boundary(labels, (6, 7), 255), 0.5)
     torch.testing.assert_close(grid, expected)
     assert density.shape == (1, 1, 8, 12)

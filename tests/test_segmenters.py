@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from deformsample.errors import ArgumentError
 from deformsample.geometry import identity_grid, unwarp, warp
 from deformsample.networks import DeformationNet
-from deformsample.samplers import LearnedSampler, UniformSampler
+from deformsample.samplers import GaussianGrid, LearnedSampler, TransportGrid, UniformSampler
 from deformsample.segmenters import SampledSegmenter, sampled_size
 
 
@@ -18,7 +18,7 @@ class Brightness(nn.Module):
 
 
 def learned(**options: object) -> SampledSegmenter:
-    sampler = LearnedSampler(DeformationNet((8,)), sigma=2.0)
+    sampler = LearnedSampler(DeformationNet((8,)))
     return SampledSegmenter(sampler, Brightness(), **options)  # type: ignore[arg-type]
 
 
@@ -49,7 +49,7 @@ def test_segmenting_a_bright_half_finds_it_at_full_resolution() -> None:
 
 
 def test_uniform_sampling_is_the_identity_grid() -> None:
-    density, grid = UniformSampler()(torch.rand(2, 3, 4, 5), (8, 9))
+    density, grid, _ = UniformSampler()(torch.rand(2, 3, 4, 5), (8, 9))
     assert torch.equal(grid, identity_grid((8, 9), grid))
     torch.testing.assert_close(density.sum(dim=(1, 2, 3)), torch.ones(2))
 
@@ -95,7 +95,11 @@ def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ArgumentError, match=r"uint8, or float.*int32"):
         learned()(torch.zeros(1, 3, 8, 8, dtype=torch.int32))
     with pytest.raises(ArgumentError, match="`sigma`"):
-        LearnedSampler(DeformationNet(), sigma=0.0)
+        GaussianGrid(sigma=0.0)
+    with pytest.raises(ArgumentError, match=r"`minimum` in \(0, 1\], but got 0"):
+        TransportGrid(minimum=0.0)
+    with pytest.raises(ArgumentError, match="`iterations` of at least 1, but got 0"):
+        TransportGrid(iterations=0)
 
 
 class Refined(nn.Module):

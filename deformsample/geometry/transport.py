@@ -40,8 +40,9 @@ continuous map has at least the minimum itself; sharp densities are off by the m
 _LEAST_AREA = 1e-3
 """Smallest area of a triangle of the sampling grid, relative to uniform sampling."""
 
-_NEWTON_STEPS = 16
 _STEP_LENGTHS = (1.0, 0.5, 0.25, 0.1)
+_SHARES = (*(1 - (1 - k / 16) ** 2 for k in range(1, 17)), *[1.0] * 8)
+"""The share of the displacements that each step of Newton's method works with."""
 
 
 def transport_grid(
@@ -100,9 +101,10 @@ def relative_density(density: Tensor) -> Tensor:
 
     The mean is that of bilinear interpolation: border vertices count half.
     """
-    mean = area_mean(density)
-    known = mean > 0
-    return torch.where(known, density / mean.where(known, 1.0), 1.0)
+    largest = density.detach().amax(dim=(-2, -1), keepdim=True)
+    empty = largest == 0
+    scaled = density / largest.masked_fill(empty, 1.0)  # so that no sum overflows
+    return torch.where(empty, 1.0, scaled / area_mean(scaled).masked_fill(empty, 1.0))
 
 
 def area_mean(values: Tensor) -> Tensor:
@@ -271,7 +273,10 @@ def _inverted_by_newton(mapped: Tensor, size: Size) -> Tensor:
     """The points of the density map (b, gh, gw, 2), in cells, that a mesh maps to a lattice.
 
     Newton's method on the piecewise linear map: every step solves the triangle that holds the
-    point, and of four step lengths takes the one that comes closest.
+    point, and of four step lengths takes the one that comes closest. The steps start with small
+    displacements, whose inverse is near. They end at the exact inverse for densities of up to 20
+    times their mean; of densities that put most samples on a few cells, they can miss a few
+    samples per thousand.
     """
     b, h, w = mapped.shape[:3]
     last = mapped.new_tensor([w - 1, h - 1])
@@ -280,10 +285,12 @@ def _inverted_by_newton(mapped: Tensor, size: Size) -> Tensor:
     )
     target = (lattice * last).view(1, -1, 2)
     with torch.no_grad():
-        vertices = mapped.detach().flatten(1, 2)
+        uniform = _vertices(mapped).flatten(0, 1)
+        shift = mapped.detach().flatten(1, 2) - uniform
         lengths = mapped.new_tensor(_STEP_LENGTHS).view(1, -1, 1, 1)
         point = target.expand(b, -1, -1)
-        for _ in range(_NEWTON_STEPS):
+        for share in _SHARES:
+            vertices = uniform + share * shift
             value, along, across = _evaluated(vertices, (h, w), point)
             step = _solved(along, across, target - value)
             tried = (point[:, None] + lengths * step[:, None]).clamp_min(0).minimum(last)

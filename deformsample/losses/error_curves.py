@@ -42,7 +42,7 @@ class ErrorCurveLoss(DensityTerm):
         self,
         weight: float = 1.0,
         final_weight: float | None = None,
-        error: Literal["cross_entropy", "probability"] = "probability",
+        error: Literal["cross_entropy", "probability", "iou"] = "probability",
         class_weights: Sequence[float] | Literal["balanced"] | None = None,
         important: Mapping[str, float] | None = None,
     ) -> None:
@@ -72,10 +72,16 @@ class ErrorCurveLoss(DensityTerm):
         ids = observed.labels.where(known, 0).long()
         if self.error == "cross_entropy":
             errors = observed.losses.float()
+        elif self.error == "iou":
+            likely = observed.logits.float().softmax(dim=1)
+            onehot = F.one_hot(ids, likely.shape[1]).movedim(-1, 1)
+            factors = self.factors(likely.device)
+            assert factors is not None
+            errors = ((likely - onehot).abs() * factors.view(1, -1, 1, 1)).sum(1)
         else:
             likely = observed.logits.float().softmax(dim=1)
             errors = 1 - likely.gather(1, ids.unsqueeze(1))[:, 0]
-        if (factors := self.factors(errors.device)) is not None:
+        if self.error != "iou" and (factors := self.factors(errors.device)) is not None:
             errors = errors * factors[ids]
         rows = _membership(observed.rows, like.shape[2])
         columns = _membership(observed.columns, like.shape[3])
