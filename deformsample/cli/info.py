@@ -3,45 +3,76 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deformsample.checkpoint import read_checkpoint
 from deformsample.cli.errors import one_line
-from deformsample.errors import CheckpointError
+from deformsample.errors import ArgumentError, CheckpointError
+from deformsample.metrics import equivalent_budget
+from deformsample.plotting.budget import MeasuredPoint, budget_figure
+from deformsample.writing import whole_file
+
+_ERROR = "val/segmentation"
+"""What a card calls the error at full resolution that error curves predict."""
 
 
 def add_info(commands: Any) -> argparse.ArgumentParser:
     """Options of ``deformsample info``."""
     command: argparse.ArgumentParser = commands.add_parser(
-        "info", help="what a checkpoint is, what it was trained on, and how well it does"
+        "info",
+        help="what a checkpoint is, how well it does, and what other numbers of samples would give",
     )
-    command.add_argument("checkpoint", metavar="CKPT", type=Path)
+    command.add_argument("checkpoints", metavar="CKPT", type=Path, nargs="+")
+    command.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help="draw what the first checkpoint predicts for other numbers of samples, with the "
+        "measured errors of all of them",
+    )
     command.set_defaults(run=_info)
     return command
 
 
 def _info(options: argparse.Namespace) -> None:
-    try:
-        lines = list(card(options.checkpoint))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"Expected a card as this package's training writes it, but that of "
-            f"{options.checkpoint} cannot be read: {error}"
-        ) from None
-    width = max(len(name) for name, _ in lines)
-    for name, value in lines:
-        print(one_line(f"{name:{width}}  {value}"))
+    contents = [read_checkpoint(path) for path in options.checkpoints]
+    for number, (path, content) in enumerate(zip(options.checkpoints, contents, strict=True)):
+        try:
+            lines = list(card(path, content))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _unreadable(path, error) from None
+        width = max(len(name) for name, _ in lines)
+        if number:
+            print()
+        for name, value in lines:
+            print(one_line(f"{name:{width}}  {value}"))
+    if options.figure is not None:
+        try:
+            figure = _figure(contents, options.checkpoints[0])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _unreadable(options.checkpoints[0], error) from None
+        with whole_file(options.figure) as partial:
+            figure.savefig(partial, dpi=150)
+        print(options.figure)
 
 
-def card(path: Path) -> Iterator[tuple[str, str]]:
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"Expected a card as this package's training writes it, but that of {path} cannot be "
+        f"read: {error}"
+    )
+
+
+def card(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The lines of a checkpoint's card: a name and a value each.
 
-    Raises:
-        CheckpointError: not a checkpoint of this package.
+    Args:
+        path: of the file.
+        content: what it holds.
     """
-    content = read_checkpoint(path)
     described = content["deformsample"]
     arguments: Mapping[str, Any] = described["segmenter"].get("init_args", {})
     sampler = arguments.get("sampler", {})
@@ -56,10 +87,13 @@ def card(path: Path) -> Iterator[tuple[str, str]]:
             f"at most {size}" if isinstance(size, int) else " x ".join(map(str, size or [])),
         )
         yield "sampler", _name(sampler)
+        parts = sampler.get("init_args", {})
+        if network := parts.get("network"):
+            yield "sampler's network", _name(network)
+        if grid := parts.get("grid"):
+            yield "grid", _name(grid)
     else:
         yield "segmenter", _name(described["segmenter"])
-    if network := sampler.get("init_args", {}).get("network"):
-        yield "sampler's network", _name(network)
     yield "network", _name(arguments.get("network", {}))
     yield "parameters", f"{sum(weights[name].numel() for name in own):,}"
     yield "trained", f"{content.get('epoch', -1) + 1} epochs, {content.get('global_step', 0)} steps"
@@ -70,6 +104,60 @@ def card(path: Path) -> Iterator[tuple[str, str]]:
         yield name, version
     for name, value in written.get("metrics", {}).items():
         yield name, f"{value:.4f}"
+    if curve := written.get("budget_curve"):
+        yield from _predictions(curve)
+
+
+def _predictions(curve: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the error curves say, in the lines of a card."""
+    at = curve["budgets"].index(1.0)
+    worth = equivalent_budget(curve)
+    more = f"more than {curve['budgets'][-1]:g}" if math.isinf(worth) else f"{worth:.1f}"
+    yield (
+        "predicted error",
+        f"{curve['sampled'][at]:.2f} of that of uniform sampling with as many samples",
+    )
+    yield "predicted worth", f"that of {more} times as many uniform samples"
+    yield "elasticity", f"{curve['elasticity']:.2f}: per cent less error for 1 % more samples"
+    for budget, uniform, sampled in zip(
+        curve["budgets"], curve["uniform"], curve["sampled"], strict=True
+    ):
+        yield (
+            f"with {budget:g} x the samples",
+            f"error {sampled:.2f} (uniform sampling {uniform:.2f})",
+        )
+
+
+def _figure(contents: Sequence[Mapping[str, Any]], first: Path) -> Any:
+    curve = contents[0]["deformsample"].get("card", {}).get("budget_curve")
+    if curve is None:
+        raise ArgumentError(
+            f"Expected a checkpoint with error curves for `--figure`, but {first} has none: train "
+            "with `method/learned.yaml`."
+        )
+    measured = [point for content in contents if (point := _measured(content)) is not None]
+    samples = _samples(contents[0])
+    at = curve["budgets"].index(1.0)
+    reference = next((p.error for p in measured if p[:2] == ("uniform", samples)), None)
+    if reference is None and measured:
+        reference = measured[0].error / curve["sampled"][at]
+    points = [p._replace(error=p.error / (reference or 1.0)) for p in measured]
+    return budget_figure(curve, samples, points)
+
+
+def _measured(content: Mapping[str, Any]) -> MeasuredPoint | None:
+    described = content["deformsample"]
+    error = described.get("card", {}).get("metrics", {}).get(_ERROR)
+    sampler = described["segmenter"].get("init_args", {}).get("sampler")
+    if error is None or sampler is None:
+        return None
+    is_uniform = str(sampler.get("class_path")).endswith(".UniformSampler")
+    return MeasuredPoint("uniform" if is_uniform else "learned", _samples(content), float(error))
+
+
+def _samples(content: Mapping[str, Any]) -> int:
+    size = content["deformsample"]["segmenter"]["init_args"]["sampled_size"]
+    return int(size if isinstance(size, int) else math.prod(size))
 
 
 def _name(part: Mapping[str, Any]) -> str:

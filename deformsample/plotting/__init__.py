@@ -1,5 +1,6 @@
 """Pictures of what the sampling does."""
 
+from deformsample.plotting.budget import MeasuredPoint, budget_figure
 from deformsample.plotting.figures import (
     OKABE_ITO,
     SampledPicture,
@@ -28,10 +29,12 @@ from deformsample.plotting.places import Place, differing_places
 
 __all__ = [
     "OKABE_ITO",
+    "MeasuredPoint",
     "Place",
     "SampledPicture",
     "SegmentedPicture",
     "as_pixels",
+    "budget_figure",
     "class_legend",
     "comparison_figure",
     "comparison_page",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from deformsample.geometry import Size, softmax_density
@@ -15,6 +16,8 @@ class SeparableSampler(Sampler):
     The two are the marginals of a density map; their product gives a grid of two 1-D maps, which a
     1-D interpolation inverts. With :class:`deformsample.networks.FixedScores` it is the fixed
     saliency of a data set, with another network the density of each image.
+
+    Each coordinate has a grid of its own, so a bound of the grid holds along each axis.
 
     Args:
         network: thumbnail (b, 3, h, w) to scores (b, 1, h, w).
@@ -31,5 +34,8 @@ class SeparableSampler(Sampler):
     def forward(self, thumbnail: Tensor, size: Size) -> Placement:
         """See :class:`Sampler`."""
         density = softmax_density(self.network(thumbnail).float())
-        product = density.sum(dim=2, keepdim=True) * density.sum(dim=3, keepdim=True)
-        return Placement(product, self.grid(product, size))
+        across, down = density.sum(dim=2, keepdim=True), density.sum(dim=3, keepdim=True)
+        x = self.grid(across.expand(-1, -1, 2, -1), (2, size[1]))[:, :1, :, 0]
+        y = self.grid(down.expand(-1, -1, -1, 2), (size[0], 2))[:, :, :1, 1]
+        grid = torch.stack(torch.broadcast_tensors(x, y), dim=-1)
+        return Placement(down * across, grid)

@@ -1,0 +1,58 @@
+"""What a model predicts for other numbers of samples, as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from deformsample.plotting.figures import OKABE_ITO
+
+
+class MeasuredPoint(NamedTuple):
+    """The error that a trained model was measured to have."""
+
+    title: str
+    samples: int
+    error: float
+    """Relative to uniform sampling, as the predictions."""
+
+
+def budget_figure(
+    curve: Mapping[str, Sequence[float]], samples: int, points: Sequence[MeasuredPoint]
+) -> Figure:
+    """Predicted error against the number of samples, with measured points.
+
+    Args:
+        curve: of a checkpoint's card: ``budgets``, ``uniform`` and ``sampled``.
+        samples: number of samples that the model was trained with.
+        points: beside the predicted curves.
+    """
+    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    x = np.asarray(curve["budgets"]) * samples
+    for name, title, colour in (
+        ("uniform", "uniform, predicted", OKABE_ITO[1]),
+        ("sampled", "learned, predicted", OKABE_ITO[0]),
+    ):
+        axes.plot(x, curve[name], color=colour, label=title, linewidth=1.5)
+    for title in dict.fromkeys(point.title for point in points):
+        own = [point for point in points if point.title == title]
+        axes.plot(
+            [point.samples for point in own],
+            [point.error for point in own],
+            color=OKABE_ITO[1] if title == "uniform" else OKABE_ITO[0],
+            marker="s" if title == "uniform" else "o",
+            linestyle="none",
+            label=f"{title}, measured",
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(x, [f"{n:,.0f}" for n in x])
+    axes.set_xlabel("samples of an image")
+    axes.set_ylabel(f"error, relative to uniform\nsampling with {samples:,} samples")
+    axes.axvline(samples, color="0.7", linewidth=0.8, linestyle=":")
+    axes.grid(visible=True, alpha=0.25)
+    axes.legend(fontsize="small")
+    return figure
