@@ -67,7 +67,7 @@ class SegmentationTask(pl.LightningModule):
                 )
         # Not by `log(sync_dist=True)`, which rounds the mean batch size of uneven processes.
         self.mean_loss = MeanMetric()
-        self.mean_terms = nn.ModuleDict()
+        self.mean_terms: dict[str, MeanMetric] = {}
         sampler = segmenter.sampler if isinstance(segmenter, SampledSegmenter) else None
         self.budget_curve = (
             BudgetCurve(sampler.minimum, sampler.maximum)
@@ -188,9 +188,8 @@ class SegmentationTask(pl.LightningModule):
         terms = self.loss(prediction, labels, self._progress())
         self.mean_loss.update(torch.stack(list(terms.values())).sum(), weight=len(image))
         for name, value in terms.items():
-            if name not in self.mean_terms:
-                self.mean_terms[name] = MeanMetric().to(self.device)
-            self.mean_terms[name].update(value, weight=len(image))
+            mean = self.mean_terms.setdefault(name, MeanMetric().to(self.device))
+            mean.update(value, weight=len(image))
         if self.budget_curve is not None:
             assert prediction.sampled.curves is not None
             self.budget_curve.update(prediction.sampled.curves)
@@ -205,9 +204,9 @@ class SegmentationTask(pl.LightningModule):
             metric.reset()
         self.log(f"{stage}/loss", loss)
         if len(self.mean_terms) > 1:
-            for name, metric in self.mean_terms.items():
-                self.log(f"{stage}/{name}", metric.compute())
-                metric.reset()
+            for name, mean in self.mean_terms.items():
+                self.log(f"{stage}/{name}", mean.compute())
+                mean.reset()
         if self.budget_curve is not None:
             self.predicted = self.budget_curve.compute()
             self.budget_curve.reset()

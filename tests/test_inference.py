@@ -148,12 +148,32 @@ def test_info_prints_the_card_of_a_checkpoint(
     card = {name: value.strip() for name, value in printed.items()}
     assert card["classes"] == "background, object"
     assert card["samples"] == "16 x 24"
-    assert card["sampler"] == "LearnedSampler (sigma 2.0)"
+    assert card["sampler"].startswith("ErrorCurveSampler (minimum 0.1, ")
+    assert card["grid"] == "TransportGrid (minimum 0.1, iterations 8)"
     assert card["trained"] == "1 epochs, 2 steps"
     assert card["data"] == "Folder"
     assert 0 <= float(card["val/miou"]) <= 1
     assert card["deformsample"] == deformsample.__version__
+    assert card["predicted error"].endswith("of that of uniform sampling with as many samples")
+    assert card["predicted worth"].endswith("times as many uniform samples")
+    assert card["with 4 x the samples"].startswith("error 0.")
     assert main(["info", str(tmp_path / "none.ckpt")]) == 1
+
+
+def test_info_draws_what_a_checkpoint_predicts(
+    checkpoint: Path,
+    exported: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    target = tmp_path / "new" / "curve.png"
+    assert main(["info", str(checkpoint), str(checkpoint), "--figure", str(target)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(target)
+    assert target.stat().st_size > 5000
+    assert main(["info", str(exported[0]), "--figure", str(target)]) == 1
+    error = capsys.readouterr().err
+    assert "a checkpoint with error curves for `--figure`" in error
+    assert str(exported[0]) in error
 
 
 def test_segment_writes_a_label_map_for_each_image(
@@ -288,7 +308,7 @@ def test_compare_draws_with_and_without_truth(
         save(root / "labels" / f"{n}.png", ids)
     arguments = ["--config", "folder.yaml", "--root", str(root), "--output", str(target)]
     assert main(["compare", *both, *arguments]) == 0
-    assert "learned (1): IoU background" in capsys.readouterr().out
+    assert "error curves (1): IoU background" in capsys.readouterr().out
     assert Image.open(target).size[0] > wide
     other = torch.load(checkpoint, weights_only=True)
     for name, weight in other["state_dict"].items():
@@ -315,7 +335,7 @@ def test_compare_writes_a_page(
     given = ["compare", str(checkpoint), "uniform", "--image", file, "--output", str(target)]
     assert main(given) == 0
     page = target.read_text(encoding="utf-8")
-    assert "<h1>a &lt;b&gt;.png: learned or uniform</h1>" in page
+    assert "<h1>a &lt;b&gt;.png: error curves or uniform</h1>" in page
     assert page.count("<figcaption>warped image, 16 x 24 samples") == 2
     untrained = ["compare", "detail", "uniform", "--pixels", "60", "--image", file]
     assert main([*untrained, "--output", str(tmp_path / "b.png")]) == 0

@@ -44,7 +44,16 @@ def fit(config: str, root: Path, output: Path, *more: str) -> Path:
     return output / "checkpoints" / "last.ckpt"
 
 
-@pytest.mark.parametrize("method", ["learned", "learned_paper", "uniform"])
+TITLES = {
+    "boundary": "learned",
+    "fixed": "error curves",
+    "learned": "error curves",
+    "learned_paper": "learned",
+    "uniform": "uniform",
+}
+
+
+@pytest.mark.parametrize("method", sorted(TITLES))
 @pytest.mark.parametrize("config", sorted(TREES))
 def test_every_data_set_with_every_method(
     config: str, method: str, request: pytest.FixtureRequest, in_tmp: Path
@@ -57,7 +66,7 @@ def test_every_data_set_with_every_method(
     assert 0 <= measured(in_tmp / "run")["val/miou"] <= 1
     assert (checkpoint.parent / "best.ckpt").is_file()
     model = deformsample.load(checkpoint)
-    assert model.segmenter.title == method.removesuffix("_paper")
+    assert model.segmenter.title == TITLES[method]
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def _downsample(options: argparse.Namespace) -> None:
             size = (image.shape[2], image.shape[3])
             with torch.inference_mode():
                 sampled = downsampler(size).downsample(image)
-        small, grid, density = (t[0].cpu() for t in sampled)
+        small, grid, density = (t[0].cpu() for t in sampled[:3])
         held = SampledImage(as_pixels(small), grid.numpy(), density[0].numpy(), size)
         write_sampled(target, held)
 

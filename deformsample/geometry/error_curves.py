@@ -1,11 +1,11 @@
 """How the error of each place falls with its sampling density, and the density that pays best.
 
-The model is e(p) = a(p) rho(p)^(-b(p)): a is the error at uniform sampling, and the elasticity b says
-how much it falls with more samples; rho is the sampling density relative to uniform sampling. For a
-fixed number of samples, the density that minimises the total error is known in closed form (the
-derivative of the error by rho is the same everywhere):
+The model is e(p) = a(p) rho(p)^(-b(p)): a is the error at uniform sampling, and the elasticity b
+says how much it falls with more samples; rho is the sampling density relative to uniform sampling.
+For a fixed number of samples, the density that minimises the total error is known in closed form
+(the derivative of the error by rho is the same everywhere):
 
-    rho = clamp( (a b / lambda)^(1 / (1 + b)), minimum, maximum ),   with lambda so that mean rho = 1.
+    rho = clamp((a b / lambda)^(1 / (1 + b)), minimum, maximum),   lambda so that mean rho = 1.
 
 This is Lagrangian rate allocation (Shoham and Gersho 1988, "Efficient Bit Allocation for an
 Arbitrary Set of Quantizers") with error curves in place of rate-distortion curves.
@@ -30,7 +30,7 @@ class ErrorCurves(NamedTuple):
     """An error curve e = a rho^-b for each cell of a density map."""
 
     log_error: Tensor
-    """(b, 1, h, w): log a, the logarithm of the error at uniform sampling; its unit is arbitrary."""
+    """(b, 1, h, w): log a, of the error at uniform sampling; its unit is arbitrary."""
 
     elasticity: Tensor
     """(b, 1, h, w): b > 0, the exponent."""
@@ -85,7 +85,8 @@ def best_density(
         above = area_mean(density) > budget
         price_low = torch.where(above, price, price_low)
         price_high = torch.where(above, price_high, price)
-    density = (gain - (price_low + price_high) / 2 * inverse).clamp(low_rho, high_rho).exp()
+    price = (price_low + price_high) / 2
+    density = (gain - price * inverse).clamp(low_rho, high_rho).exp()
     return density * (budget / area_mean(density))
 
 
@@ -109,7 +110,8 @@ def budget_curve(
         best = best_density(curves, minimum=minimum, maximum=maximum, budget=budget)
         for density in (torch.full_like(best, budget), best):
             means.append(area_mean(expected_error(curves, density)).flatten())
-    return torch.stack(means, dim=1).unflatten(1, (-1, 2))
+    both = torch.stack(means, dim=1)
+    return both.view(len(both), len(budgets), 2)
 
 
 def check_bounds(minimum: float, maximum: float) -> None:

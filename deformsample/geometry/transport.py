@@ -110,7 +110,8 @@ def relative_density(density: Tensor) -> Tensor:
 def area_mean(values: Tensor) -> Tensor:
     """Mean over the image area of maps (..., h, w), as (..., 1, 1); border vertices count half."""
     rows, columns = (_trapezoid(n, values) for n in values.shape[-2:])
-    return (rows @ values @ columns)[..., None, None]
+    mean: Tensor = rows @ values @ columns
+    return mean[..., None, None]
 
 
 def with_minimum(density: Tensor, minimum: float) -> Tensor:
@@ -196,9 +197,7 @@ def _mapped(potential: Tensor) -> Tensor:
 
 def _vertices(like: Tensor) -> Tensor:
     """(h, w, 2): column and row of each vertex of maps (b, h, w, ...)."""
-    rows, columns = (
-        torch.arange(n, device=like.device, dtype=like.dtype) for n in like.shape[1:3]
-    )
+    rows, columns = (torch.arange(n, device=like.device, dtype=like.dtype) for n in like.shape[1:3])
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack((x, y), dim=-1)
 

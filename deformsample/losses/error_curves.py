@@ -42,7 +42,7 @@ class ErrorCurveLoss(DensityTerm):
         self,
         weight: float = 1.0,
         final_weight: float | None = None,
-        error: Literal["cross_entropy", "probability", "iou"] = "probability",
+        error: Literal["cross_entropy", "probability"] = "probability",
         class_weights: Sequence[float] | Literal["balanced"] | None = None,
         important: Mapping[str, float] | None = None,
     ) -> None:
@@ -72,16 +72,10 @@ class ErrorCurveLoss(DensityTerm):
         ids = observed.labels.where(known, 0).long()
         if self.error == "cross_entropy":
             errors = observed.losses.float()
-        elif self.error == "iou":
-            likely = observed.logits.float().softmax(dim=1)
-            onehot = F.one_hot(ids, likely.shape[1]).movedim(-1, 1)
-            factors = self.factors(likely.device)
-            assert factors is not None
-            errors = ((likely - onehot).abs() * factors.view(1, -1, 1, 1)).sum(1)
         else:
             likely = observed.logits.float().softmax(dim=1)
             errors = 1 - likely.gather(1, ids.unsqueeze(1))[:, 0]
-        if self.error != "iou" and (factors := self.factors(errors.device)) is not None:
+        if (factors := self.factors(errors.device)) is not None:
             errors = errors * factors[ids]
         rows = _membership(observed.rows, like.shape[2])
         columns = _membership(observed.columns, like.shape[3])
@@ -99,7 +93,9 @@ class ErrorCurveLoss(DensityTerm):
         if self.training:
             mean = (errors * counted).sum() / counted.sum().clamp_min(1.0)
             known = self.mean_error > 0
-            self.mean_error.copy_(torch.where(known, self.mean_error.lerp(mean, 1 - _MOMENTUM), mean))
+            self.mean_error.copy_(
+                torch.where(known, self.mean_error.lerp(mean, 1 - _MOMENTUM), mean)
+            )
         return self.mean_error.where(self.mean_error > 0, 1.0)
 
 

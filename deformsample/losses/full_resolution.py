@@ -64,6 +64,7 @@ class FullResolutionLoss(nn.Module):
         coordinates = inverse_coordinates(grid, rows, columns)
         logits = interpolate_mesh(prediction.logits.float(), coordinates)
         targets = labels[:, y::step, x::step]
+        terms: dict[str, Tensor]
         terms, losses = self.pixel_loss(logits, targets)
         if self.density is not None:
             observed = Observed(logits.detach(), targets, losses, rows, columns)

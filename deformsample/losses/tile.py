@@ -32,5 +32,6 @@ class TileLoss(nn.Module):
 
     def forward(self, prediction: Predicted, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """The terms of :class:`PixelLoss`; arguments as of :class:`WarpedLoss`."""
+        terms: dict[str, Tensor]
         terms, _ = self.pixel_loss(prediction.logits.float(), prediction.targets(labels))
         return terms

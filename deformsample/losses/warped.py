@@ -63,6 +63,7 @@ class WarpedLoss(nn.Module):
         prediction = through_a_grid(prediction)
         areas = sample_areas(prediction.grid).detach() if self.area_weighted else None
         targets = prediction.targets(labels)
+        terms: dict[str, Tensor]
         terms, _ = self.pixel_loss(prediction.logits.float(), targets, areas)
         if self.density is not None:
             terms["density"] = self.density(prediction.sampled, labels, None, progress)

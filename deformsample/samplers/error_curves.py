@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry import ErrorCurves, Size, best_density, relative_density
+from deformsample.geometry import ErrorCurves, Size, best_density
 from deformsample.geometry.error_curves import check_bounds
 from deformsample.samplers.base import Placement, Sampler
 from deformsample.samplers.grids import DensityGrid, TransportGrid
@@ -46,7 +46,6 @@ class ErrorCurveSampler(Sampler):
         minimum: float = 0.1,
         maximum: float = 20.0,
         perturbation: float = 0.5,
-        smoothness: float = 0.0,
     ) -> None:
         super().__init__()
         check_bounds(minimum, maximum)
@@ -57,7 +56,6 @@ class ErrorCurveSampler(Sampler):
         self.minimum = minimum
         self.maximum = maximum
         self.perturbation = perturbation
-        self.smoothness = smoothness
 
     def forward(self, thumbnail: Tensor, size: Size) -> Placement:
         """See :class:`Sampler`."""
@@ -77,11 +75,6 @@ class ErrorCurveSampler(Sampler):
                 "Expected a network with 2 output channels for ErrorCurveSampler, but got "
                 f"{predicted.shape[1]}."
             )
-        if self.smoothness > 0:
-            from deformsample.geometry.kernel import reflected_gaussian
-            rows, columns = (reflected_gaussian(n, n, self.smoothness, like=predicted).weights for n in predicted.shape[2:])
-            rows, columns = rows / rows.sum(1, True), columns / columns.sum(1, True)
-            predicted = rows @ predicted @ columns.mT
         log_error, logit = predicted.split(1, dim=1)
         return ErrorCurves(log_error, _MIN_ELASTICITY + _MAX_ELASTICITY * logit.sigmoid())
 

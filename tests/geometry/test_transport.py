@@ -257,7 +257,9 @@ def test_the_grid_is_the_inverse_of_a_map_that_carries_the_density() -> None:
     x, y = fine[0]
     boxes = ((y + 1) * 2).long().clamp_max(3) * 4 + ((x + 1) * 2).long().clamp_max(3)
     counted = torch.bincount(boxes.flatten(), minlength=16).double() / boxes.numel()
-    cells = F.avg_pool2d(F.interpolate(density, (1201, 1201), mode="bilinear", align_corners=True), 2, 1)
+    cells = F.avg_pool2d(
+        F.interpolate(density, (1201, 1201), mode="bilinear", align_corners=True), 2, 1
+    )
     expected = F.adaptive_avg_pool2d(cells, 4).flatten()
     torch.testing.assert_close(counted, expected / expected.sum(), atol=2e-3, rtol=0.02)
 
