@@ -25,6 +25,7 @@ from deformsample.geometry import (
     local_stretch,
     resize_grid,
     sampling_grid,
+    transport_grid,
     unwarp_labels,
     warp_labels,
 )
@@ -70,6 +71,8 @@ def places(size: Size) -> dict[str, Place]:
         for sigmas in ((2.0,), (1.5,), (8.0, 2.0), (2.0, 2.0), (1.5, 1.5)):
             title = f"sigma {', then '.join(f'{s:g}' for s in sigmas)}, floor {floor:g}"
             found[title] = partial(by_density, size=size, sigmas=sigmas, floor=floor)
+    for minimum in (0.05, 0.1, 0.2, 0.3):
+        found[f"transport, minimum {minimum:g}"] = partial(by_transport, size=size, minimum=minimum)
     for coarse, smoothness in (((8, 8), 1.0), ((32, 48), 0.1), ((64, 96), 0.1), (size, 0.1)):
         title = "edge-optimal at {} x {}".format(*coarse) + f", lambda {smoothness:g}"
         found[title] = partial(by_edges, size=size, coarse=coarse, smoothness=smoothness)
@@ -90,6 +93,12 @@ def by_density(labels: Tensor, size: Size, sigmas: Sequence[float], floor: float
         )
         grid = channels.movedim(1, -1)
     return grid
+
+
+def by_transport(labels: Tensor, size: Size, minimum: float) -> Tensor:
+    """Realise the boundaries' density."""
+    density = boundary_density(labels, size, blur=0.5, floor=0.03, ignore_index=IGNORE_INDEX)
+    return transport_grid(density, size, minimum=minimum)
 
 
 def by_edges(labels: Tensor, size: Size, coarse: Size, smoothness: float) -> Tensor:

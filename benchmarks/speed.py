@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 from segmentation_models_pytorch.losses import LovaszLoss
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformsample.data import Folder, Sample, SplitDataset
@@ -37,14 +37,15 @@ from deformsample.geometry import (
     sampling_grid,
     softmax_density,
     to_pixels,
+    transport_grid,
     unwarp,
     unwarp_labels,
     warp,
 )
 from deformsample.geometry.coordinates import axis
-from deformsample.losses import EdgeDivergence, FullResolutionLoss
+from deformsample.losses import ErrorCurveLoss, FullResolutionLoss
 from deformsample.networks import HRNet, UNet
-from deformsample.samplers import LearnedSampler, UniformSampler
+from deformsample.samplers import ErrorCurveSampler, UniformSampler
 from deformsample.segmenters import SampledSegmenter
 
 CASES: Sequence[tuple[int, Size, Size]] = (
@@ -64,19 +65,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--only", default="", help="sections whose title holds this")
     parser.add_argument("--output", type=Path, help="Markdown file")
     options = parser.parse_args()
     device = torch.device(options.device)
     tables = [f"# Speed\n\n{_machine(device)}"]
-    for title, tasks in (
-        ("Labels of the full image from logits at the samples", label_tasks(device)),
-        ("Values of the full image", value_tasks(device)),
-        ("Sampling grid, forward and backward", grid_tasks(device)),
-        ("Everything before the network, beside reading the file", chain_tasks(device)),
-        ("A photograph's labels, from the decoded image", whole_tasks(device)),
-        ("A training step, reading two files included", training_tasks(device)),
-        ("How labels scale", scaling_tasks(device)),
-    ):
+    sections: dict[str, Callable[[torch.device], dict[str, dict[str, Work]]]] = {
+        "Labels of the full image from logits at the samples": label_tasks,
+        "Values of the full image": value_tasks,
+        "Sampling grid": grid_tasks,
+        "Sampling grid, forward and backward": gradient_tasks,
+        "Everything before the network, beside reading the file": chain_tasks,
+        "A photograph's labels, from the decoded image": whole_tasks,
+        "A training step, reading two files included": training_tasks,
+        "How labels scale": scaling_tasks,
+    }
+    for title, tasks_on in sections.items():
+        if options.only not in title:
+            continue
+        tasks = tasks_on(device)
         rows = [
             (task, name, seconds)
             for task, works in tasks.items()
@@ -84,7 +91,7 @@ def main() -> None:
         ]
         tables.append(f"## {title}\n\n{_markdown(rows)}")
         print(tables[-1], flush=True)
-    if device.type == "cpu" and sys.platform == "linux":
+    if device.type == "cpu" and sys.platform == "linux" and not options.only:
         tables.append(f"## Memory of labels above the result\n\n{_memory_table()}")
         print(tables[-1], flush=True)
     if options.output:
@@ -145,14 +152,40 @@ def value_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
     return tasks
 
 
+@torch.no_grad()
+def without_gradient(work: Work) -> None:
+    """Do something as prediction does."""
+    work()
+
+
 def grid_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
-    """Ours, and the same sums with the two-dimensional kernel of the published code."""
+    """From a density map to a grid, beside the Gaussian grid and the sampler's network."""
+    tasks: dict[str, dict[str, Work]] = {}
+    for size in ((64, 128), (146, 219), (300, 300)):
+        density = smooth(1, size, 1, device).mul(1.5).exp()
+        network = UNet(2, (16, 32, 48)).eval().to(device)
+        thumbnail = torch.randn(1, 3, *size, device=device)
+        works: dict[str, Work] = {
+            "optimal transport": partial(transport_grid, density, size),
+            "Gaussian": partial(sampling_grid, density, size, 2.0),
+            "the sampler's network": partial(network, thumbnail),
+        }
+        tasks["{} x {} samples".format(*size)] = {
+            name: partial(without_gradient, work) for name, work in works.items()
+        }
+    return tasks
+
+
+def gradient_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
+    """Both grids, and the sums of the Gaussian one with the published two-dimensional kernel."""
     tasks: dict[str, dict[str, Work]] = {}
     for size in ((64, 128), (300, 300)):
         scores = smooth(1, size, 1, device).requires_grad_()
-        ours = partial(sampling_grid, size=size, sigma=6.37)
+        gaussian = partial(sampling_grid, size=size, sigma=6.37)
+        transport = partial(transport_grid, size=size)
         tasks["{} x {} samples".format(*size)] = {
-            "ours": partial(there_and_back, ours, scores),
+            "Gaussian": partial(there_and_back, gaussian, scores),
+            "optimal transport": partial(there_and_back, transport, scores),
             "dense kernel": partial(there_and_back, partial(dense_grid, sigma=6.37), scores),
         }
     return tasks
@@ -165,7 +198,7 @@ def chain_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
     for _, sampled, size in CASES[:2]:
         pixels = photograph(size)
         image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].to(device)
-        sampler = LearnedSampler(UNet(1, (16, 32, 48)))
+        sampler = ErrorCurveSampler(UNet(2, (16, 32, 48)))
         segmenter = SampledSegmenter(sampler, torch.nn.Identity(), sampled).eval().to(device)
         works: dict[str, Work] = {"ours": partial(downsampled, segmenter, image)}
         for suffix in ("jpg", "png"):
@@ -184,7 +217,7 @@ def whole_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
     image = torch.from_numpy(photograph(size).transpose(2, 0, 1).copy())[None].to(device)
     network = HRNet(classes, name="hrnet_w18_small", stem_stride=1)
     works: dict[str, Work] = {}
-    for name, sampler in (("learned", LearnedSampler(UNet(1, (16, 32, 48)))), ("uniform", None)):
+    for name, sampler in (("learned", ErrorCurveSampler(UNet(2, (16, 32, 48)))), ("uniform", None)):
         segmenter = SampledSegmenter(sampler or UniformSampler(), network, sampled)
         segmenter = segmenter.eval().to(device)
         if sampler is not None:
@@ -194,30 +227,49 @@ def whole_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
 
 
 def training_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
-    """One step of the defaults with learned and with uniform sampling, at the same budget."""
-    _, sampled, size = CASES[0]
+    """One step of learned and of uniform sampling, at the same budget."""
+    hrnet = partial(HRNet, 3, name="hrnet_w18_small", stem_stride=1, refinement=2)
+    unet = partial(UNet, 3, (24, 48, 96), refinement=2)
+    tasks: dict[str, dict[str, Work]] = {}
+    cases: Sequence[tuple[str, Callable[[], nn.Module], Size, Size]] = (
+        ("HRNet-W18-small", hrnet, (64, 128), (1024, 2048)),
+        ("small U-Net, as CWFID", unet, (60, 81), (966, 1296)),
+        ("small U-Net, as HRF", unet, (146, 219), (2336, 3504)),
+    )
+    for name, network, sampled, size in cases:
+        title = f"{name}: {size[0]} x {size[1]} to {sampled[0]} x {sampled[1]}, 2 images"
+        tasks[title] = _steps(network, sampled, size, device)
+    return tasks
+
+
+def _steps(
+    network: Callable[[], nn.Module], sampled: Size, size: Size, device: torch.device
+) -> dict[str, Work]:
     folder = Path(tempfile.mkdtemp())
     classes = {"sky": (90, 140, 220), "road": (90, 90, 90), "tree": (30, 120, 30)}
     samples = []
     for number in range(2):
-        sample = Sample(str(number), folder / f"{number}.png", folder / f"{number}_labels.png")
+        sample = Sample(str(number), folder / f"{number}.jpg", folder / f"{number}_labels.png")
         labels = smooth(3, size, number, device)[0].argmax(dim=0).byte().cpu().numpy()
-        write_image(sample.image, photograph(size))
+        cv2.imwrite(str(sample.image), photograph(size))
         write_image(folder / f"{number}_labels.png", labels)
         samples.append(sample)
     data = SplitDataset(Folder(str(folder), classes), samples)
     works: dict[str, Work] = {}
-    for name, sampler in (
-        ("learned", LearnedSampler(UNet(1, (16, 32, 48)))),
-        ("uniform", UniformSampler()),
-    ):
-        network = HRNet(3, name="hrnet_w18_small", stem_stride=1, refinement=2)
-        segmenter = SampledSegmenter(sampler, network, sampled, sample_gradient=False).to(device)
-        density = EdgeDivergence(0.1) if name == "learned" else None
-        loss = FullResolutionLoss(extra=LovaszLoss("multiclass", ignore_index=255), density=density)
+    for name, scale in (("uniform", 1.0), ("learned", 1.0), ("learned, half a thumbnail", 0.5)):
+        learns = name != "uniform"
+        sampler = ErrorCurveSampler(UNet(2, (16, 32, 48))) if learns else UniformSampler()
+        segmenter = SampledSegmenter(
+            sampler, network(), sampled, thumbnail_scale=scale, sample_gradient=False
+        ).to(device)
+        loss = FullResolutionLoss(
+            grid_gradient=False,
+            extra=LovaszLoss("multiclass", ignore_index=255),
+            density=ErrorCurveLoss() if learns else None,
+        )
         optimizer = torch.optim.AdamW(segmenter.parameters())
         works[name] = partial(train_step, data, segmenter, loss.to(device), optimizer)
-    return {f"{size[0]} x {size[1]} to {sampled[0]} x {sampled[1]}, 2 images": works}
+    return works
 
 
 def train_step(
