@@ -217,6 +217,29 @@ def test_a_compiled_step_is_the_same() -> None:
         torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-5)
 
 
+def test_half_precision_networks_have_exact_budgets_and_losses() -> None:
+    sampler = ErrorCurveSampler(UNet(2, [4]), perturbation=0.0)
+    segmenter = SampledSegmenter(sampler, UNet(3, [4, 4]), (8, 12), sample_gradient=False)
+    loss = FullResolutionLoss(grid_gradient=False, density=ErrorCurveLoss())
+    image = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
+    labels = torch.randint(0, 3, (1, 64, 96), dtype=torch.uint8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        prediction = segmenter(image)
+        terms = loss(prediction, labels, 0.0)
+    curves = prediction.sampled.curves
+    expected = best_density(curves, minimum=sampler.minimum, maximum=sampler.maximum)
+    torch.testing.assert_close(relative_density(prediction.sampled.density), expected)
+    loss.density.mean_error.zero_()  # type: ignore[union-attr, operator]
+    single = loss.density(  # type: ignore[misc]
+        prediction.sampled,
+        labels,
+        observed(torch.ones(1, 64, 96)),
+        0.0,
+    )
+    assert single.dtype == torch.float32
+    assert all(bool(term.isfinite()) and term.dtype == torch.float32 for term in terms.values())
+
+
 def test_budgets_that_a_split_predicts() -> None:
     metric = BudgetCurve(0.1, 10.0)
     parts = [ErrorCurves(torch.randn(2, 1, *CELLS), torch.rand(2, 1, *CELLS) + 0.1) for _ in "ab"]

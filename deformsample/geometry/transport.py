@@ -110,8 +110,8 @@ def relative_density(density: Tensor) -> Tensor:
 def area_mean(values: Tensor) -> Tensor:
     """Mean over the image area of maps (..., h, w), as (..., 1, 1); border vertices count half."""
     rows, columns = (_trapezoid(n, values) for n in values.shape[-2:])
-    mean: Tensor = rows @ values @ columns
-    return mean[..., None, None]
+    # Not by matrix products, which autocast would do in half precision.
+    return (values * (rows[:, None] * columns)).sum(dim=(-2, -1), keepdim=True)
 
 
 def with_minimum(density: Tensor, minimum: float) -> Tensor:

@@ -58,7 +58,8 @@ class ErrorCurveLoss(DensityTerm):
                 "got a sampler without error curves, or a loss that is taken elsewhere."
             )
         density = relative_density(sampled.density)
-        with torch.no_grad():
+        # The sums over the points of a cell need more digits than half precision has.
+        with torch.no_grad(), torch.autocast(density.device.type, enabled=False):
             errors, counted = self._cell_errors(observed, density)
             errors = errors / self._level(errors, counted)
         expected = expected_error(sampled.curves, density)
