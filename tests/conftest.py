@@ -94,6 +94,29 @@ def hrf_tree(tmp_path: Path) -> Path:
     return root
 
 
+def write_split_tree(root: Path, classes: int) -> Path:
+    """Class ids beside the images, and ``split.csv``, as CamVid and CWFID have them."""
+    lines = []
+    for n in range(5):
+        image, ids = scene(n, 64, 96, classes)
+        ids[:4] = 255
+        save(root / "images" / f"{n:03}.jpg", image)
+        save(root / "labels" / f"{n:03}.png", ids)
+        lines.append(f"{n:03},{'train' if n < 3 else 'val'}")
+    (root / "split.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def camvid_tree(tmp_path: Path) -> Path:
+    return write_split_tree(tmp_path / "camvid", 11)
+
+
+@pytest.fixture
+def cwfid_tree(tmp_path: Path) -> Path:
+    return write_split_tree(tmp_path / "cwfid", 3)
+
+
 @pytest.fixture
 def histology_tree(tmp_path: Path) -> Path:
     """Images of different widths."""

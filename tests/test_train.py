@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import deformsample
@@ -19,7 +20,9 @@ from deformsample.errors import ArgumentError
 from tests.conftest import SHORT, SMALL, save, scene
 
 TREES = {
+    "camvid.yaml": "camvid_tree",
     "cityscapes.yaml": "cityscapes_tree",
+    "cwfid.yaml": "cwfid_tree",
     "deepglobe.yaml": "deepglobe_tree",
     "folder.yaml": "folder_tree",
     "histology.yaml": "histology_tree",
@@ -45,8 +48,6 @@ def fit(config: str, root: Path, output: Path, *more: str) -> Path:
 
 
 TITLES = {
-    "boundary": "learned",
-    "fixed": "error curves",
     "learned": "error curves",
     "learned_paper": "learned",
     "uniform": "uniform",
@@ -73,7 +74,9 @@ def test_every_data_set_with_every_method(
     ("method", "title"),
     [
         ("detail", "local detail"),
-        ("joint", "learned"),
+        ("boundary", "learned"),
+        ("boundary_gaussian", "learned"),
+        ("fixed", "error curves"),
         ("edge_optimal_sampler", "edge-optimal"),
         ("edge_optimal", "edge-optimal"),
         ("separable", "separable"),
@@ -361,3 +364,39 @@ def test_configs_are_found_here_first(in_tmp: Path) -> None:
         ["folder"],
     )
     assert find_config("method/uniform.yaml").parent.name == "method"
+
+
+def test_balanced_classes_are_counted_once_and_kept(cwfid_tree: Path, in_tmp: Path) -> None:
+    more = [
+        "--config=method/boundary.yaml",
+        "--model.loss.density.class_weights=balanced",
+        "--model.loss.density.important={crop: 2}",
+    ]
+    last = fit("cwfid.yaml", cwfid_tree, in_tmp / "run", *more)
+    kept = torch.load(last, weights_only=True)["SegmentationData"]["shares"]
+    counts = np.zeros(3)
+    for n in range(3):
+        ids = np.asarray(Image.open(cwfid_tree / "labels" / f"{n:03}.png"))
+        counts += np.bincount(ids[ids < 255], minlength=3)
+    assert kept == pytest.approx((counts / counts.sum()).tolist())
+    for label in (cwfid_tree / "labels").iterdir():  # a run that goes on does not count again
+        pixels = np.asarray(Image.open(label)).copy()
+        pixels[pixels == 1] = 2
+        Image.fromarray(pixels).save(label)
+    more += ["--trainer.max_epochs=2", "--ckpt_path=last"]
+    again = fit("cwfid.yaml", cwfid_tree, in_tmp / "run", *more)
+    assert torch.load(again, weights_only=True)["SegmentationData"]["shares"] == kept
+    unknown = [*more[:2], "--model.loss.density.important={wheat: 2}"]
+    arguments = ["--config=cwfid.yaml", f"--data.root={cwfid_tree}", "--output=other"]
+    assert main([*arguments, *SMALL, *SHORT, *unknown]) == 1
+
+
+def test_a_checkpoint_keeps_what_its_curves_predict(cwfid_tree: Path, in_tmp: Path) -> None:
+    last = fit("cwfid.yaml", cwfid_tree, in_tmp / "run")
+    card = torch.load(last, weights_only=True)["deformsample"]["card"]
+    curve = card["budget_curve"]
+    at = curve["budgets"].index(1.0)
+    assert curve["uniform"][at] == pytest.approx(1)
+    assert 0 < curve["sampled"][at] <= 1
+    assert curve["uniform"] == sorted(curve["uniform"], reverse=True)
+    assert {"val/segmentation", "val/extra", "val/density"} <= set(card["metrics"])
