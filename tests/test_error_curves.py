@@ -107,7 +107,8 @@ def test_the_fit_finds_the_curves_that_made_the_errors(error: str) -> None:
         with torch.no_grad():
             wrong = expected_error(true, density).clamp_max(0.99)[:, 0]
             seen = observed(-torch.log1p(-wrong) if error == "probability" else wrong)
-        curves = ErrorCurves(log_error, 1.5 * logit.sigmoid())
+        field = density.log() - density.log().mean()
+        curves = ErrorCurves(log_error, 1.5 * logit.sigmoid(), field)
         optimizer.zero_grad()
         loss(sampled(density, curves), seen.labels, seen, 0.0).backward()
         optimizer.step()

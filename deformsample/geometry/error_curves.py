@@ -35,6 +35,9 @@ class ErrorCurves(NamedTuple):
     elasticity: Tensor
     """(b, 1, h, w): b > 0, the exponent."""
 
+    field: Tensor | None = None
+    """(b, 1, h, w): what was added at random to the logarithm of the density, in training."""
+
 
 def expected_error(curves: ErrorCurves, density: Tensor) -> Tensor:
     """The error a rho^-b of each cell.

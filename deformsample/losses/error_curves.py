@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry import expected_error, relative_density
+from deformsample.geometry import ErrorCurves, relative_density
 from deformsample.losses.density import DensityTerm, Observed
 from deformsample.losses.pixelwise import IGNORE_INDEX
 from deformsample.segmenters import Downsampled
@@ -62,8 +62,8 @@ class ErrorCurveLoss(DensityTerm):
         with torch.no_grad(), torch.autocast(density.device.type, enabled=False):
             errors, counted = self._cell_errors(observed, density)
             errors = errors / self._level(errors, counted)
-        expected = expected_error(sampled.curves, density)
-        log_expected = sampled.curves.log_error - sampled.curves.elasticity * density.log()
+        log_expected = _log_expected(sampled.curves, density)
+        expected = log_expected.exp()
         deviance = (expected - errors * log_expected) * counted
         return deviance.sum() / counted.sum().clamp_min(1.0)
 
@@ -98,6 +98,18 @@ class ErrorCurveLoss(DensityTerm):
                 torch.where(known, self.mean_error.lerp(mean, 1 - _MOMENTUM), mean)
             )
         return self.mean_error.where(self.mean_error > 0, 1.0)
+
+
+def _log_expected(curves: ErrorCurves, density: Tensor) -> Tensor:
+    """The logarithm of a rho^-b, whose gradient to b sees the random field alone.
+
+    The density follows from the curves. Where these are not fitted well yet, errors and densities
+    are correlated for that reason, and b would explain it; the random field is an instrument that
+    depends on nothing.
+    """
+    elasticity, fixed = curves.elasticity, curves.elasticity.detach()
+    field = 0.0 if curves.field is None else curves.field
+    return curves.log_error - fixed * density.log() - (elasticity - fixed) * field
 
 
 def _membership(points: Tensor, count: int) -> Tensor:

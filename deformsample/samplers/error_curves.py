@@ -64,6 +64,7 @@ class ErrorCurveSampler(Sampler):
         if self.training and self.perturbation > 0:
             field = random_field(density, self.perturbation)
             density = (density * field.exp()).clamp(self.minimum, self.maximum)
+            curves = curves._replace(field=field)
         density = density / density.sum(dim=(2, 3), keepdim=True)
         return Placement(density, self.grid(density, size), curves)
 
