@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
@@ -244,6 +245,15 @@ def test_newton_steps_have_the_gradient_of_the_inverse(monkeypatch: pytest.Monke
         grid = transport_grid(density, (9, 12))
         gradients.append(torch.autograd.grad((grid * weights).sum(), density)[0])
     torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_a_gpu_never_waits() -> None:
+    # A tensor that only pretends to be on a GPU has no values: asking for one is an error.
+    with FakeTensorMode(), torch.no_grad():
+        density = torch.empty(2, 1, 20, 30, device="cuda")
+        grid = transport_grid(density, (25, 40))
+    assert grid.shape == (2, 25, 40, 2)
+    assert grid.device.type == "cuda"
 
 
 def test_the_grid_is_the_inverse_of_a_map_that_carries_the_density() -> None:
