@@ -30,13 +30,13 @@ class ErrorCurves(NamedTuple):
     """An error curve e = a rho^-b for each cell of a density map."""
 
     log_error: Tensor
-    """(b, 1, h, w): log a, of the error at uniform sampling; its unit is arbitrary."""
+    """(b, 1, h, w), log a of the error at uniform sampling; its unit is arbitrary."""
 
     elasticity: Tensor
-    """(b, 1, h, w): b > 0, the exponent."""
+    """(b, 1, h, w), the exponent b > 0."""
 
     field: Tensor | None = None
-    """(b, 1, h, w): what was added at random to the logarithm of the density, in training."""
+    """(b, 1, h, w), what was added at random to the logarithm of the density, in training."""
 
 
 def expected_error(curves: ErrorCurves, density: Tensor) -> Tensor:
