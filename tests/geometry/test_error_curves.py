@@ -40,7 +40,8 @@ def test_a_literal_case() -> None:
 
 
 def test_no_other_density_has_a_smaller_error() -> None:
-    curves = ErrorCurves(*(part[:1] for part in random_curves(0, (4, 5))))
+    both = random_curves(0, (4, 5))
+    curves = ErrorCurves(both.log_error[:1], both.elasticity[:1])
     density = best_density(curves, minimum=0.1, maximum=4.0)
     weights = area_mean(torch.eye(20, dtype=torch.float64).view(20, 1, 4, 5)).flatten().numpy()
     a, b = curves.log_error.exp().flatten().numpy(), curves.elasticity.flatten().numpy()
@@ -68,7 +69,8 @@ def test_no_other_density_has_a_smaller_error() -> None:
 def test_the_budget_and_the_bounds_are_kept(
     seed: int, spread: float, budget: float, dtype: torch.dtype
 ) -> None:
-    curves = ErrorCurves(*(part.to(dtype) for part in random_curves(seed, spread=spread)))
+    drawn = random_curves(seed, spread=spread)
+    curves = ErrorCurves(drawn.log_error.to(dtype), drawn.elasticity.to(dtype))
     density = best_density(curves, minimum=0.1, maximum=8.0, budget=budget)
     assert density.dtype == dtype
     torch.testing.assert_close(
