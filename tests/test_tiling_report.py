@@ -170,7 +170,7 @@ def test_the_command_writes_tables_and_a_picture(
         assert main([*common, "--output=no", *wrong]) == 1
         assert text in capsys.readouterr().err
     assert main(["tiles", str(checkpoint), "--config=run/config.yaml", "--output=no"]) == 1
-    assert "train with method/tiled.yaml), but got one of error curves sampling" in (
+    assert "train with method/tiled.yaml), but got one of learned sampling" in (
         capsys.readouterr().err
     )
 

@@ -48,7 +48,7 @@ def fit(config: str, root: Path, output: Path, *more: str) -> Path:
 
 
 TITLES = {
-    "learned": "error curves",
+    "learned": "learned",
     "learned_paper": "learned",
     "uniform": "uniform",
 }
@@ -74,7 +74,7 @@ def test_every_data_set_with_every_method(
     ("method", "title"),
     [
         ("detail", "local detail"),
-        ("boundary", "learned"),
+        ("error_curves", "error curves"),
         ("boundary_gaussian", "learned"),
         ("fixed", "error curves"),
         ("edge_optimal_sampler", "edge-optimal"),
@@ -370,7 +370,6 @@ def test_configs_are_found_here_first(in_tmp: Path) -> None:
 
 def test_balanced_classes_are_counted_once_and_kept(cwfid_tree: Path, in_tmp: Path) -> None:
     more = [
-        "--config=method/boundary.yaml",
         "--model.loss.density.class_weights=balanced",
         "--model.loss.density.important={crop: 2}",
     ]
@@ -388,13 +387,13 @@ def test_balanced_classes_are_counted_once_and_kept(cwfid_tree: Path, in_tmp: Pa
     more += ["--trainer.max_epochs=2", "--ckpt_path=last"]
     again = fit("cwfid.yaml", cwfid_tree, in_tmp / "run", *more)
     assert torch.load(again, weights_only=True)["SegmentationData"]["shares"] == kept
-    unknown = [*more[:2], "--model.loss.density.important={wheat: 2}"]
+    unknown = ["--model.loss.density.important={wheat: 2}"]
     arguments = ["--config=cwfid.yaml", f"--data.root={cwfid_tree}", "--output=other"]
     assert main([*arguments, *SMALL, *SHORT, *unknown]) == 1
 
 
 def test_a_checkpoint_keeps_what_its_curves_predict(cwfid_tree: Path, in_tmp: Path) -> None:
-    last = fit("cwfid.yaml", cwfid_tree, in_tmp / "run")
+    last = fit("cwfid.yaml", cwfid_tree, in_tmp / "run", "--config=method/error_curves.yaml")
     card = torch.load(last, weights_only=True)["deformsample"]["card"]
     curve = card["budget_curve"]
     at = curve["budgets"].index(1.0)

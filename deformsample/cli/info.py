@@ -133,7 +133,7 @@ def _figure(contents: Sequence[Mapping[str, Any]], first: Path) -> Any:
     if curve is None:
         raise ArgumentError(
             f"Expected a checkpoint with error curves for `--figure`, but {first} has none: train "
-            "with `method/learned.yaml`."
+            "with `method/error_curves.yaml`."
         )
     measured = [point for content in contents if (point := _measured(content)) is not None]
     samples = _samples(contents[0])
