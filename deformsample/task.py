@@ -88,8 +88,9 @@ class SegmentationTask(pl.LightningModule):
         self._prepare_loss()
 
     def on_validation_start(self) -> None:
-        """See :meth:`on_fit_start`."""
-        self._prepare_loss()
+        """See :meth:`on_fit_start`, which a validation within a fit has behind it."""
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            self._prepare_loss()
 
     def on_test_start(self) -> None:
         """See :meth:`on_fit_start`."""
@@ -168,9 +169,9 @@ class SegmentationTask(pl.LightningModule):
         """Counted by the first process for all of them."""
         if (data := self._data()) is None:
             raise ArgumentError("Expected SegmentationData for `class_weights: balanced`.")
-        counted = data.class_shares() if self.trainer.is_global_zero else None
-        data.shares = self.trainer.strategy.broadcast(counted)
-        return data.class_shares()
+        counted = data.class_shares() if self.trainer.is_global_zero else []
+        data.shares = shares = self.trainer.strategy.broadcast(counted)
+        return shares
 
     def _data(self) -> SegmentationData | None:
         data = getattr(self.trainer, "datamodule", None)
@@ -188,8 +189,9 @@ class SegmentationTask(pl.LightningModule):
         terms = self.loss(prediction, labels, self._progress())
         self.mean_loss.update(torch.stack(list(terms.values())).sum(), weight=len(image))
         for name, value in terms.items():
-            mean = self.mean_terms.setdefault(name, MeanMetric().to(self.device))
-            mean.update(value, weight=len(image))
+            if name not in self.mean_terms:
+                self.mean_terms[name] = MeanMetric().to(self.device)
+            self.mean_terms[name].update(value, weight=len(image))
         if self.budget_curve is not None:
             assert prediction.sampled.curves is not None
             self.budget_curve.update(prediction.sampled.curves)
@@ -203,10 +205,10 @@ class SegmentationTask(pl.LightningModule):
         for metric in (self.mean_loss, self.full, self.warped):
             metric.reset()
         self.log(f"{stage}/loss", loss)
-        if len(self.mean_terms) > 1:
-            for name, mean in self.mean_terms.items():
+        for name, mean in self.mean_terms.items():
+            if len(self.mean_terms) > 1:
                 self.log(f"{stage}/{name}", mean.compute())
-                mean.reset()
+            mean.reset()
         if self.budget_curve is not None:
             self.predicted = self.budget_curve.compute()
             self.budget_curve.reset()

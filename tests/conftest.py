@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+from torch import Tensor
 
 from deformsample.cli.main import main
 from deformsample.cli.train import main as train
@@ -49,6 +50,18 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory of its own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def triangle_areas(grid: Tensor) -> Tensor:
+    """Twice the areas of the triangles of a grid's mesh, normalised; below 0 where it folds."""
+    grid = grid.double()
+    a, b, c, d = grid[:, :-1, :-1], grid[:, :-1, 1:], grid[:, 1:, :-1], grid[:, 1:, 1:]
+
+    def area(p: Tensor, q: Tensor, r: Tensor) -> Tensor:
+        u, v = q - p, r - p
+        return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
+
+    return torch.stack((area(a, b, c), area(d, c, b)), dim=-1)
 
 
 def save(path: Path, pixels: Pixels) -> Path:

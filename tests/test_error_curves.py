@@ -195,29 +195,6 @@ def test_the_loss_trains_the_sampler_and_not_through_the_grid() -> None:
     assert any(bool(gradient.any()) for gradient in together)
 
 
-def test_a_compiled_step_is_the_same() -> None:
-    segmenter = SampledSegmenter(
-        ErrorCurveSampler(UNet(2, [4])), UNet(3, [4, 4]), (8, 12), sample_gradient=False
-    )
-    loss = FullResolutionLoss(grid_gradient=False, density=ErrorCurveLoss())
-    image = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
-    labels = torch.randint(0, 3, (2, 64, 96), dtype=torch.uint8)
-
-    def step() -> Tensor:
-        return torch.stack(list(loss(segmenter(image), labels, 0.0).values())).sum()
-
-    gradients = []
-    for run in (step, torch.compile(step, backend="aot_eager")):
-        torch.manual_seed(1)
-        segmenter.zero_grad()
-        loss.density.mean_error.zero_()  # type: ignore[union-attr, operator]
-        run().backward()
-        gradients.append([parameter.grad for parameter in segmenter.parameters()])
-    for plain, compiled in zip(*gradients, strict=True):
-        assert plain is not None
-        torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-5)
-
-
 def test_half_precision_networks_have_exact_budgets_and_losses() -> None:
     sampler = ErrorCurveSampler(UNet(2, [4]), perturbation=0.0)
     segmenter = SampledSegmenter(sampler, UNet(3, [4, 4]), (8, 12), sample_gradient=False)

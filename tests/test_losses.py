@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ from deformsample.losses import (
 )
 from deformsample.losses.full_resolution import lattice_step
 from deformsample.networks import DeformationNet, UNet
-from deformsample.samplers import EdgeOptimalOracle, LearnedSampler
+from deformsample.samplers import EdgeOptimalOracle, ErrorCurveSampler, LearnedSampler, Sampler
 from deformsample.segmenters import Downsampled, Prediction, SampledSegmenter, TiledSegmenter
 
 
@@ -330,10 +331,23 @@ def test_edge_grid_loss_is_zero_at_its_target() -> None:
     assert float(loss(uniform, labels, 0.0)["grid"]) > 1e-5
 
 
-def test_a_training_step_can_be_compiled() -> None:
-    sampler = LearnedSampler(DeformationNet((4,)))
+@pytest.mark.parametrize(
+    ("sampler", "loss"),
+    [
+        (
+            LearnedSampler(DeformationNet((4,))),
+            FullResolutionLoss(extra=LovaszLoss("multiclass"), density=EdgeDivergence(0.1)),
+        ),
+        (
+            ErrorCurveSampler(UNet(2, (4,))),
+            FullResolutionLoss(grid_gradient=False, density=ErrorCurveLoss()),
+        ),
+    ],
+    ids=["boundaries", "error curves"],
+)
+def test_a_training_step_can_be_compiled(sampler: Sampler, loss: FullResolutionLoss) -> None:
     segmenter = SampledSegmenter(sampler, UNet(3, (4, 4)), (8, 12), sample_gradient=False)
-    loss = FullResolutionLoss(extra=LovaszLoss("multiclass"), density=EdgeDivergence(0.1))
+    state = deepcopy(loss.state_dict())
     image = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     labels = torch.randint(0, 3, (2, 64, 96), dtype=torch.uint8)
 
@@ -344,6 +358,7 @@ def test_a_training_step_can_be_compiled() -> None:
     for run in (step, torch.compile(step, backend="aot_eager")):
         torch.manual_seed(1)
         segmenter.zero_grad()
+        loss.load_state_dict(state)
         run().backward()
         gradients.append([parameter.grad for parameter in segmenter.parameters()])
     for plain, compiled in zip(*gradients, strict=True):

@@ -50,6 +50,7 @@ from deformsample.losses import (
     WarpedLoss,
 )
 from deformsample.segmenters import Downsampled, Prediction
+from tests.conftest import triangle_areas
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -117,14 +118,7 @@ def check_covers(grid: Tensor) -> None:
 
 def lowest_area(grid: Tensor) -> float:
     """Of the triangles of the mesh; below 0 where it folds."""
-    grid = grid.double()
-    a, b, c, d = grid[:, :-1, :-1], grid[:, :-1, 1:], grid[:, 1:, :-1], grid[:, 1:, 1:]
-
-    def area(p: Tensor, q: Tensor, r: Tensor) -> Tensor:
-        u, v = q - p, r - p
-        return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
-
-    return float(torch.minimum(area(a, b, c), area(d, c, b)).min())
+    return float(triangle_areas(grid).min())
 
 
 @given(case=cases())

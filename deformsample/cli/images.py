@@ -111,7 +111,8 @@ def _downsample(options: argparse.Namespace) -> None:
             size = (image.shape[2], image.shape[3])
             with torch.inference_mode():
                 sampled = downsampler(size).downsample(image)
-        small, grid, density = (t[0].cpu() for t in sampled[:3])
+        of_image = (sampled.image, sampled.grid, sampled.density)
+        small, grid, density = (t[0].cpu() for t in of_image)
         held = SampledImage(as_pixels(small), grid.numpy(), density[0].numpy(), size)
         write_sampled(target, held)
 
@@ -124,7 +125,7 @@ def untrained(name: str, wanted: tuple[int, int] | int) -> Downsampler:
 
 
 def default_budget(size: Size) -> int:
-    """How many samples an image of a size gets where nobody says it: 1/8 per side."""
+    """How many samples an image of a size gets by default: 1/8 per side."""
     return max(4, size[0] * size[1] // _DEFAULT_SHARE)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from deformsample.checkpoint import read_checkpoint
 from deformsample.cli.errors import one_line
@@ -40,30 +43,30 @@ def add_info(commands: Any) -> argparse.ArgumentParser:
 def _info(options: argparse.Namespace) -> None:
     contents = [read_checkpoint(path) for path in options.checkpoints]
     for number, (path, content) in enumerate(zip(options.checkpoints, contents, strict=True)):
-        try:
+        with _card_of(path):
             lines = list(card(path, content))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _unreadable(path, error) from None
         width = max(len(name) for name, _ in lines)
         if number:
             print()
         for name, value in lines:
             print(one_line(f"{name:{width}}  {value}"))
     if options.figure is not None:
-        try:
-            figure = _figure(contents, options.checkpoints[0])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _unreadable(options.checkpoints[0], error) from None
+        figure = _figure(options.checkpoints, contents)
         with whole_file(options.figure) as partial:
             figure.savefig(partial, dpi=150)
         print(options.figure)
 
 
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"Expected a card as this package's training writes it, but that of {path} cannot be "
-        f"read: {error}"
-    )
+@contextmanager
+def _card_of(path: Path) -> Iterator[None]:
+    """Tell of a card that holds something else than it should, by the name of its file."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"Expected a card as this package's training writes it, but that of {path} cannot be "
+            f"read: {error}"
+        ) from None
 
 
 def card(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -128,21 +131,25 @@ def _predictions(curve: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
 
 
-def _figure(contents: Sequence[Mapping[str, Any]], first: Path) -> Any:
-    curve = contents[0]["deformsample"].get("card", {}).get("budget_curve")
-    if curve is None:
-        raise ArgumentError(
-            f"Expected a checkpoint with error curves for `--figure`, but {first} has none: train "
-            "with `method/error_curves.yaml`."
-        )
-    measured = [point for content in contents if (point := _measured(content)) is not None]
-    samples = _samples(contents[0])
-    at = curve["budgets"].index(1.0)
+def _figure(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> Figure:
+    with _card_of(paths[0]):
+        curve = contents[0]["deformsample"].get("card", {}).get("budget_curve")
+        if curve is None:
+            raise ArgumentError(
+                f"Expected a checkpoint with error curves for `--figure`, but {paths[0]} has none: "
+                "train with `method/error_curves.yaml`."
+            )
+        samples, at = _samples(contents[0]), curve["budgets"].index(1.0)
+    measured = []
+    for path, content in zip(paths, contents, strict=True):
+        with _card_of(path):
+            measured += [] if (point := _measured(content)) is None else [point]
     reference = next((p.error for p in measured if p[:2] == ("uniform", samples)), None)
     if reference is None and measured:
         reference = measured[0].error / curve["sampled"][at]
     points = [p._replace(error=p.error / (reference or 1.0)) for p in measured]
-    return budget_figure(curve, samples, points)
+    with _card_of(paths[0]):
+        return budget_figure(curve, samples, points)
 
 
 def _measured(content: Mapping[str, Any]) -> MeasuredPoint | None:

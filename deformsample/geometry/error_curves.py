@@ -82,14 +82,16 @@ def best_density(
     dims = (1, 2, 3)
     price_low = ((gain - high_rho) / inverse).amin(dim=dims, keepdim=True)
     price_high = ((gain - low_rho) / inverse).amax(dim=dims, keepdim=True)
+
+    def density_at(price: Tensor) -> Tensor:
+        return (gain - price * inverse).clamp(low_rho, high_rho).exp()
+
     for _ in range(_ITERATIONS):
         price = (price_low + price_high) / 2
-        density = (gain - price * inverse).clamp(low_rho, high_rho).exp()
-        above = area_mean(density) > budget
+        above = area_mean(density_at(price)) > budget
         price_low = torch.where(above, price, price_low)
         price_high = torch.where(above, price_high, price)
-    price = (price_low + price_high) / 2
-    density = (gain - price * inverse).clamp(low_rho, high_rho).exp()
+    density = density_at((price_low + price_high) / 2)
     return density * (budget / area_mean(density))
 
 

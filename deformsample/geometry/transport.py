@@ -30,7 +30,14 @@ from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry.compiled import untraced
-from deformsample.geometry.coordinates import Size, axis, check_size
+from deformsample.geometry.coordinates import (
+    Size,
+    axis,
+    check_size,
+    from_pixels,
+    identity_grid,
+    to_pixels,
+)
 from deformsample.geometry.inverse import inverse_coordinates
 
 _LEAST_OF_MINIMUM = 0.25
@@ -84,16 +91,22 @@ def transport_grid(
         )
     check_size((density.shape[2], density.shape[3]), "density size")
     check_size(size, "size")
-    if not 0 < minimum <= 1:
-        raise ArgumentError(f"Expected `minimum` in (0, 1], but got {minimum}.")
-    if iterations < 1:
-        raise ArgumentError(f"Expected `iterations` of at least 1, but got {iterations}.")
+    check_parameters(minimum, iterations)
     # Second differences of a potential need more digits than half precision has.
     with torch.autocast(density.device.type, enabled=False):
         exact = density[:, 0].to(torch.promote_types(density.dtype, torch.float32))
         potential = _potential(with_minimum(relative_density(exact), minimum), iterations)
         mapped = _limited(_mapped(potential), _LEAST_OF_MINIMUM * minimum, math.inf)
-        return _normalised(_limited(_inverted(mapped, size), _LEAST_AREA, 1 / minimum))
+        grid = _limited(_inverted(mapped, size), _LEAST_AREA, 1 / minimum)
+        return from_pixels(grid, size)
+
+
+def check_parameters(minimum: float, iterations: int) -> None:
+    """Raise ``ArgumentError`` unless the parameters of :func:`transport_grid` are in range."""
+    if not 0 < minimum <= 1:
+        raise ArgumentError(f"Expected `minimum` in (0, 1], but got {minimum}.")
+    if iterations < 1:
+        raise ArgumentError(f"Expected `iterations` of at least 1, but got {iterations}.")
 
 
 def relative_density(density: Tensor) -> Tensor:
@@ -109,7 +122,7 @@ def relative_density(density: Tensor) -> Tensor:
 
 def area_mean(values: Tensor) -> Tensor:
     """Mean over the image area of maps (..., h, w), as (..., 1, 1); border vertices count half."""
-    rows, columns = (_trapezoid(n, values) for n in values.shape[-2:])
+    rows, columns = (_transform(n, values).mean for n in values.shape[-2:])
     # Not by matrix products, which autocast would do in half precision.
     return (values * (rows[:, None] * columns)).sum(dim=(-2, -1), keepdim=True)
 
@@ -120,11 +133,6 @@ def with_minimum(density: Tensor, minimum: float) -> Tensor:
     below = lowest < minimum
     share = (minimum - lowest) / (1 - lowest).where(below, 1.0)
     return torch.where(below, density + share * (1 - density), density)
-
-
-@untraced
-def _trapezoid(count: int, like: Tensor) -> Tensor:
-    return _cosines(count, like.device, like.dtype).mean
 
 
 class _Cosines(NamedTuple):
@@ -243,16 +251,15 @@ def _inverted(mapped: Tensor, size: Size) -> Tensor:
 
     Border samples lie exactly on the border.
     """
-    last = mapped.new_tensor([mapped.shape[2] - 1, mapped.shape[1] - 1])
+    cells = (mapped.shape[1], mapped.shape[2])
     if mapped.device.type == "cpu" and not torch.compiler.is_compiling():
         if not bool(mapped.isfinite().all()):  # such a mesh covers nothing; the caller will tell
             return mapped.new_full((len(mapped), *size, 2), math.nan)
-        mesh = mapped * (2 / last) - 1
-        inverse = inverse_coordinates(mesh, axis(size[0], mesh), axis(size[1], mesh))
-        points = (inverse + 1) / 2
+        mesh = from_pixels(mapped, cells)
+        points = inverse_coordinates(mesh, axis(size[0], mesh), axis(size[1], mesh))
     else:
-        points = _inverted_by_newton(mapped, size) / last
-    grid = points * points.new_tensor([size[1] - 1, size[0] - 1])
+        points = from_pixels(_inverted_by_newton(mapped, size), cells)
+    grid = to_pixels(points, size)
     lattice = _vertices(grid)
     rows, columns = (torch.arange(n, device=grid.device) for n in size)
     inside_x = (columns > 0) & (columns < size[1] - 1)
@@ -260,12 +267,6 @@ def _inverted(mapped: Tensor, size: Size) -> Tensor:
     x = torch.where(inside_x, grid[..., 0], lattice[..., 0])
     y = torch.where(inside_y[:, None], grid[..., 1], lattice[..., 1])
     return torch.stack((x, y), dim=-1)
-
-
-def _normalised(points: Tensor) -> Tensor:
-    """Points in lattice units (b, h, w, 2) to [-1, 1]."""
-    h, w = points.shape[1:3]
-    return points * (2 / points.new_tensor([w - 1, h - 1])) - 1
 
 
 def _inverted_by_newton(mapped: Tensor, size: Size) -> Tensor:
@@ -279,10 +280,7 @@ def _inverted_by_newton(mapped: Tensor, size: Size) -> Tensor:
     """
     b, h, w = mapped.shape[:3]
     last = mapped.new_tensor([w - 1, h - 1])
-    lattice = torch.stack(
-        torch.meshgrid(*((axis(n, mapped) + 1) / 2 for n in size), indexing="ij")[::-1], dim=-1
-    )
-    target = (lattice * last).view(1, -1, 2)
+    target = to_pixels(identity_grid(size, mapped[:1]), (h, w)).view(1, -1, 2)
     with torch.no_grad():
         uniform = _vertices(mapped).flatten(0, 1)
         shift = mapped.detach().flatten(1, 2) - uniform

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from deformsample.errors import ArgumentError
 from deformsample.geometry import Size, sampling_grid, transport_grid
 from deformsample.geometry.kernel import MIN_SIGMA
+from deformsample.geometry.transport import check_parameters
 
 
 class DensityGrid(nn.Module, ABC):
@@ -38,10 +39,7 @@ class TransportGrid(DensityGrid):
 
     def __init__(self, minimum: float = 0.1, iterations: int = 8) -> None:
         super().__init__()
-        if not 0 < minimum <= 1:
-            raise ArgumentError(f"Expected `minimum` in (0, 1], but got {minimum}.")
-        if iterations < 1:
-            raise ArgumentError(f"Expected `iterations` of at least 1, but got {iterations}.")
+        check_parameters(minimum, iterations)
         self.minimum = minimum
         self.iterations = iterations
 

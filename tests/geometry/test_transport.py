@@ -22,6 +22,7 @@ from deformsample.geometry import (
 from deformsample.geometry.coordinates import axis
 from deformsample.geometry.transport import with_minimum
 from deformsample.samplers import GaussianGrid, TransportGrid
+from tests.conftest import triangle_areas
 
 
 def smooth(size: Size, seed: int, cells: int, contrast: float) -> Tensor:
@@ -34,17 +35,10 @@ def smooth(size: Size, seed: int, cells: int, contrast: float) -> Tensor:
     return (field * math.log(contrast)).exp()
 
 
-def triangle_areas(grid: Tensor) -> Tensor:
+def relative_areas(grid: Tensor) -> Tensor:
     """Areas of the triangles of a grid's mesh, relative to those of the uniform grid."""
-    grid = grid.double()
-    a, b, c, d = grid[:, :-1, :-1], grid[:, :-1, 1:], grid[:, 1:, :-1], grid[:, 1:, 1:]
-
-    def area(p: Tensor, q: Tensor, r: Tensor) -> Tensor:
-        u, v = q - p, r - p
-        return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
-
     h, w = grid.shape[1:3]
-    return torch.stack((area(a, b, c), area(d, c, b)), -1) * ((h - 1) * (w - 1) / 4)
+    return triangle_areas(grid) * ((h - 1) * (w - 1) / 4)
 
 
 def peak(size: Size, seed: int) -> Tensor:
@@ -129,7 +123,7 @@ def test_no_density_folds_or_starves_the_grid(
     kind: str, seed: int, cells: Size, samples: Size, minimum: float
 ) -> None:
     grid = transport_grid(KINDS[kind](cells, seed), samples, minimum=minimum)
-    areas = triangle_areas(grid)
+    areas = relative_areas(grid)
     assert float(areas.min()) > 0
     assert float(areas.max()) <= (1 + 1e-9) / minimum
     assert bool((grid[:, :, 0, 0] == -1).all() and (grid[:, :, -1, 0] == 1).all())
@@ -139,7 +133,7 @@ def test_no_density_folds_or_starves_the_grid(
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_many_densities_of_single_precision_do_not_fold(kind: str) -> None:
     density = torch.cat([KINDS[kind]((21, 30), seed) for seed in range(200)]).float()
-    areas = triangle_areas(transport_grid(density, (21, 30)))
+    areas = relative_areas(transport_grid(density, (21, 30)))
     assert float(areas.min()) > 0
     assert float(areas.max()) < 10.01
 
@@ -151,7 +145,7 @@ def test_the_minimum_is_kept_and_used() -> None:
         mixed = with_minimum(relative_density(density), minimum)
         assert float(mixed.min()) == pytest.approx(minimum)
         torch.testing.assert_close(area_mean(mixed), torch.ones(1, 1, 1, 1, dtype=torch.float64))
-        largest = float(triangle_areas(transport_grid(density, (40, 60), minimum=minimum)).max())
+        largest = float(relative_areas(transport_grid(density, (40, 60), minimum=minimum)).max())
         assert 0.8 / minimum < largest <= 1 / minimum
     # What is above the minimum already stays as it is.
     positive = density + 0.5
