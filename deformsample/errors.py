@@ -24,7 +24,7 @@ class TrainingError(DeformsampleError):
 
 
 class SamplingError(DeformsampleError):
-    """A sampler gives places that are none."""
+    """A sampler gives coordinates that are not finite."""
 
 
 class WriteError(DeformsampleError):

@@ -1,4 +1,4 @@
-"""Faults of training that would otherwise run on overnight: numbers that are none, and collapse."""
+"""Faults of training that would otherwise go unnoticed: non-finite numbers, and collapse."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ Pixels = npt.NDArray[np.uint8]
 def read_image(path: Path) -> Pixels:
     """Read an image file as RGB.
 
-    One channel is shown as grey, a palette by its colours; opacity is left out, and 16 bits become
-    8 by their upper half. Of a TIFF with several pages the first one counts.
+    One channel is shown as grey, a palette by its colours; opacity is left out, and 16-bit images
+    keep their high byte. Of a TIFF with several pages the first one counts.
 
     Returns:
         (h, w, 3) uint8, turned upright where the file says how.

@@ -121,8 +121,8 @@ class LargeImage(ABC):
 class TiffImage(LargeImage):
     """A TIFF or BigTIFF of 8 or 16 bits, with or without tiles and levels.
 
-    One channel is shown as grey, a fourth one (opacity) is left out, and 16 bits become 8 by their
-    upper half.
+    One channel is shown as grey, a fourth one (opacity) is left out, and 16-bit images keep
+    their high byte.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Uniform sampling: the rival that everybody uses."""
+"""Uniform sampling: the standard baseline."""
 
 from __future__ import annotations
 
