@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deformsample.cli.data import build_data, merged_classes, read_config
-from deformsample.evaluation import confusion
+from deformsample.conventions import IGNORE_INDEX, Size
+from deformsample.data.from_config import build_data, merged_classes, read_config
 from deformsample.geometry import (
-    Size,
     boundary_density,
     identity_grid,
     local_stretch,
@@ -29,8 +28,7 @@ from deformsample.geometry import (
     unwarp_labels,
     warp_labels,
 )
-from deformsample.losses import IGNORE_INDEX
-from deformsample.metrics import iou_report
+from deformsample.metrics.iou import confusion, iou_report
 from deformsample.samplers import EdgeOptimalOracle
 
 Place = Callable[[Tensor], Tensor]

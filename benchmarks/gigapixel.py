@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from deformsample.conventions import Pixels
 from deformsample.data import BlueMarble
-from deformsample.data.images import Pixels
 
 TILE = 256
 LEVELS = 8

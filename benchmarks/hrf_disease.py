@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from deformsample.classification_metrics import ClassMeasures
 from deformsample.cli.main import main as deformsample
+from deformsample.metrics.scores import ClassMeasures
 
 METHODS = {
     "uniform": ["uniform"],

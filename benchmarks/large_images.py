@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.hrf_disease import CLASSES, METHODS, measured, read, score
-from deformsample.benchmark.plan import read_plan, runs
-from deformsample.benchmark.runner import ACCURACY, train_and_measure
-from deformsample.classification import load_classifier
-from deformsample.data.images import read_image
-from deformsample.evaluation import memory_in_use, peak_memory
-from deformsample.inference import as_batch, load
-from deformsample.writing import whole_file
+from deformsample.evaluation.cost import memory_in_use, peak_memory
+from deformsample.evaluation.plan import read_plan, runs
+from deformsample.evaluation.runner import ACCURACY, train_and_measure
+from deformsample.files.images import read_image
+from deformsample.files.writing import whole_file
+from deformsample.inference.classification import load_classifier
+from deformsample.inference.model import as_batch, load
 
 PLAN = Path(__file__).with_suffix(".yaml")
 

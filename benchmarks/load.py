@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from deformsample.cli.main import main as deformsample
-from deformsample.inference import build_segmenter
+from deformsample.inference.model import build_segmenter
 
 
 @dataclass

@@ -17,13 +17,13 @@ import torch
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from torch import Tensor
 
-from deformsample.cli.configs import resolve_configs
-from deformsample.cli.kinds import KINDS
+from deformsample.cli.arguments import resolve_configs
 from deformsample.cli.train import link
 from deformsample.data import SegmentationData
-from deformsample.data.module import Batch
-from deformsample.shipped import configs_folder
-from deformsample.task import SegmentationTask
+from deformsample.data.items import Batch
+from deformsample.files.configs import configs_folder
+from deformsample.training.kinds import KINDS
+from deformsample.training.segmentation_task import SegmentationTask
 
 STEPS = 12
 WARM_UP = 3

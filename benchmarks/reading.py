@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from deformsample.data import Nifti
-from deformsample.data.images import read_image
-from deformsample.evaluation import memory_in_use, peak_memory
+from deformsample.evaluation.cost import memory_in_use, peak_memory
+from deformsample.files.images import read_image
 
 SIDE = 8000
 DEPTH = 300

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 import deformsample
-from deformsample.cli.data import build_data, read_config
 from deformsample.data import SplitDataset
+from deformsample.data.from_config import build_data, read_config
 
 REACH = 15
 """Side of the window, in pixels, in which the widest place counts."""

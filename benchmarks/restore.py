@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deformsample.cli.data import build_data, read_config
 from deformsample.cli.images import UNTRAINED
 from deformsample.data import SplitDataset
-from deformsample.inference import load
+from deformsample.data.from_config import build_data, read_config
+from deformsample.inference.model import load
+from deformsample.metrics.restoration import restoration_quality
 from deformsample.plotting import SampledPicture, sampled_picture
-from deformsample.restoration import restoration_quality
-from deformsample.segmenters import Downsampler
+from deformsample.samplers.downsampler import Downsampler
 
 
 def near_boundaries(labels: Tensor, distance: int) -> Tensor:

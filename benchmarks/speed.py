@@ -27,11 +27,11 @@ from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deformsample.conventions import Size
 from deformsample.data import Folder, Sample, SplitDataset
-from deformsample.data.images import read_image, write_image
-from deformsample.data.module import collate
+from deformsample.data.items import collate
+from deformsample.files.images import read_image, write_image
 from deformsample.geometry import (
-    Size,
     identity_grid,
     inverse_coordinates,
     sampling_grid,

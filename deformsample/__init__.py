@@ -5,23 +5,23 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deformsample.classification import ImageClassifier, load_classifier
-    from deformsample.inference import Model, load
+    from deformsample.inference.classification import ImageClassifier, load_classifier
+    from deformsample.inference.model import Model, load
 
 __all__ = ["ImageClassifier", "Model", "__version__", "load", "load_classifier"]
 
 _HOME = {
-    "ImageClassifier": "deformsample.classification",
-    "load_classifier": "deformsample.classification",
-    "Model": "deformsample.inference",
-    "load": "deformsample.inference",
+    "ImageClassifier": "deformsample.inference.classification",
+    "load_classifier": "deformsample.inference.classification",
+    "Model": "deformsample.inference.model",
+    "load": "deformsample.inference.model",
 }
 
 __version__ = version("deformsample")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is asked for: :mod:`deformsample.numpy` works without."""
+    """Import what needs torch when it is asked for: :mod:`deformsample.kernels` works without."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

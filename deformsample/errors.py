@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class DeformsampleError(Exception):
     """Base of all errors whose message alone tells a user what to do.
@@ -33,3 +35,9 @@ class WriteError(DeformsampleError):
 
 class CheckpointError(DeformsampleError):
     """A checkpoint cannot be read, or was not written by this package."""
+
+
+def listed(items: Sequence[object]) -> str:
+    """The first five, and how many there are beside."""
+    shown = ", ".join(str(item) for item in items[:5])
+    return f"{shown} and {len(items) - 5} more" if len(items) > 5 else shown

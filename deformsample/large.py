@@ -10,26 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deformsample.data.images import Pixels
-from deformsample.data.labels import Colour, palette
-from deformsample.data.large import LargeImage
+from deformsample.conventions import Colour, Pixels
 from deformsample.errors import ArgumentError, DataError
+from deformsample.files.label_maps import palette
+from deformsample.files.slides import LargeImage
+from deformsample.files.writing import whole_file
 from deformsample.geometry import label_bands, warp_blocks
-from deformsample.segmenters import (
-    Downsampled,
-    Downsampler,
-    SampledSegmenter,
-    Segmenter,
-    TiledSegmenter,
-)
-from deformsample.writing import whole_file
+from deformsample.samplers.downsampler import Downsampled, Downsampler
+from deformsample.segmenters import SampledSegmenter, Segmenter, TiledSegmenter
 
 _TILE = 256
 
 
 @torch.inference_mode()
 def downsample_large(downsampler: Downsampler, image: LargeImage) -> Downsampled:
-    """As :meth:`deformsample.segmenters.Downsampler.downsample`, of one image read in parts.
+    """As :meth:`deformsample.samplers.downsampler.Downsampler.downsample`, of one image read in parts.
 
     The samples are taken on the CPU; the sampler works where the downsampler is.
     """

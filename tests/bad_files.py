@@ -25,18 +25,18 @@ import tifffile
 import torch
 from PIL import Image
 
-from deformsample.cli.data import build_data, read_config
 from deformsample.data import Folder, Nifti
 from deformsample.data.cache import DecodedCache
-from deformsample.data.dataset import Sample
-from deformsample.data.images import read_image
-from deformsample.data.labelled import LabelledFiles
-from deformsample.data.large import open_large
-from deformsample.data.nifti import Slice
-from deformsample.data.sampled_file import SampledImage, read_sampled, write_sampled
+from deformsample.data.datasets.classification_dataset import LabelledFiles
+from deformsample.data.datasets.nifti import Slice
+from deformsample.data.datasets.segmentation_dataset import Sample
+from deformsample.data.from_config import build_data, read_config
 from deformsample.data.splits import split_from_file
 from deformsample.errors import DeformsampleError
-from deformsample.inference import Model, build_segmenter, load
+from deformsample.files.images import read_image
+from deformsample.files.sampled_png import SampledImage, read_sampled, write_sampled
+from deformsample.files.slides import open_large
+from deformsample.inference.model import Model, build_segmenter, load
 
 Outcome = Any
 """What a reader gives; equal for equal content."""

@@ -22,7 +22,7 @@ import tifffile
 from PIL import Image
 
 from deformsample.errors import DeformsampleError
-from deformsample.reading import TEXT_LIMIT
+from deformsample.files.reading import TEXT_LIMIT
 from tests.bad_files import (
     CONFIG,
     cached,

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from deformsample.cli.main import main
 from deformsample.cli.train import main as train
-from deformsample.data.images import Pixels
-from deformsample.inference import build_segmenter
+from deformsample.conventions import Pixels
+from deformsample.inference.model import build_segmenter
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 

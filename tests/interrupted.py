@@ -18,7 +18,7 @@ from unittest import mock
 
 import torch
 
-import deformsample.resuming
+import deformsample.training.resuming
 from benchmarks.interruptions import check_readable, differences, partials, started, write_images
 from deformsample.cli.main import main
 
@@ -69,9 +69,9 @@ def killed(folder: Path) -> dict[str, Any]:
     """One run in peace, and one that dies four times."""
     codes = [ended(child(folder, command(folder, "peace")))]
     moments = [
-        die_at(deformsample.resuming, "seed_all", 2),  # before any checkpoint
+        die_at(deformsample.training.resuming, "seed_all", 2),  # before any checkpoint
         die_at(os, "fsync", 1),  # in the write of the first one
-        die_at(deformsample.resuming, "seed_all", 7),  # within the second epoch
+        die_at(deformsample.training.resuming, "seed_all", 7),  # within the second epoch
         die_at(os, "fsync", 2),  # in the write of a later one
     ]
     held, cut = [], []

@@ -15,16 +15,17 @@ import torch
 from PIL import Image
 
 from deformsample.cli.main import main
+from deformsample.conventions import Pixels
 from deformsample.data import Folder, SegmentationData
-from deformsample.data.dataset import Sample, image_files
-from deformsample.data.images import Pixels, read_colours, read_ids, read_image
-from deformsample.data.labelled import LabelledFiles
-from deformsample.data.large import is_large, open_large
-from deformsample.data.nifti import Nifti
+from deformsample.data.datasets.classification_dataset import LabelledFiles
+from deformsample.data.datasets.nifti import Nifti
+from deformsample.data.datasets.segmentation_dataset import Sample
 from deformsample.errors import DataError, WriteError
+from deformsample.files.images import image_files, read_colours, read_ids, read_image
+from deformsample.files.slides import is_large, open_large
+from deformsample.files.writing import whole_file
 from deformsample.samplers import DetailSampler, UniformSampler
-from deformsample.segmenters import Downsampler
-from deformsample.writing import whole_file
+from deformsample.samplers.downsampler import Downsampler
 from tests.bad_files import CLASSES, Kind, broken, kinds, nifti, outcome
 from tests.conftest import save, scene
 

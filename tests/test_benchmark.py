@@ -9,10 +9,10 @@ import pytest
 import torch
 import yaml
 
-from deformsample.benchmark.plan import Method, Plan, Run, read_plan, runs
-from deformsample.benchmark.report import collect, markdown, read_csv, write_csv
 from deformsample.cli.main import main
 from deformsample.errors import ArgumentError, DataError
+from deformsample.evaluation.plan import Method, Plan, Run, read_plan, runs
+from deformsample.evaluation.report import collect, markdown, read_csv, write_csv
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def call(arguments: Sequence[str], log: Path, threads: int | None) -> None:
         assert main(arguments) == 0
 
-    monkeypatch.setattr("deformsample.benchmark.runner._call", call)
+    monkeypatch.setattr("deformsample.evaluation.runner._call", call)
 
 
 @pytest.mark.usefixtures("in_this_process")

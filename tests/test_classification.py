@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import deformsample
-from deformsample.cli.configs import named_task
+from deformsample.cli.arguments import named_task
 from deformsample.cli.main import main
 from deformsample.errors import CheckpointError
 from tests.conftest import save

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from deformsample.classification_metrics import ClassMeasures, ScoreMeasures
+from deformsample.metrics.scores import ClassMeasures, ScoreMeasures
 
 pytestmark = pytest.mark.filterwarnings("ignore:Metric .* will save all targets")
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from deformsample.conventions import Pixels
 from deformsample.data import (
     BlueMarble,
     Cityscapes,
@@ -17,10 +18,11 @@ from deformsample.data import (
     SplitDataset,
 )
 from deformsample.data.cache import DecodedCache
-from deformsample.data.images import Pixels, read_image, write_indexed
-from deformsample.data.module import collate
+from deformsample.data.items import collate
 from deformsample.data.splits import seeded_split, split_from_file
 from deformsample.errors import ArgumentError, DataError
+from deformsample.files.images import read_image
+from deformsample.files.label_maps import write_indexed
 from tests.conftest import save, scene
 
 TWO = {"background": (0, 0, 0), "object": (255, 255, 255)}
@@ -363,7 +365,7 @@ def test_a_cache_decodes_once_and_sees_changes(
         decoded.append(path)
         return read_image(path)
 
-    monkeypatch.setattr("deformsample.data.dataset.read_image", counted)
+    monkeypatch.setattr("deformsample.data.datasets.segmentation_dataset.read_image", counted)
     dataset = Folder(str(folder_tree), classes={"a": (0, 0, 0), "b": (255, 255, 255)})
     samples = dataset.samples("train")
     plain = SplitDataset(dataset, samples)[0]

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deformsample.conventions import IGNORE_INDEX, Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import (
     ErrorCurves,
-    Size,
     area_mean,
     best_density,
     expected_error,
@@ -15,18 +15,13 @@ from deformsample.geometry import (
     relative_density,
 )
 from deformsample.geometry.coordinates import axis
-from deformsample.losses import (
-    IGNORE_INDEX,
-    ErrorCurveLoss,
-    FullResolutionLoss,
-    Observed,
-    WarpedLoss,
-)
-from deformsample.metrics import BUDGETS, BudgetCurve
+from deformsample.losses import ErrorCurveLoss, FullResolutionLoss, Observed, WarpedLoss
+from deformsample.metrics.budget_curve import BUDGETS, BudgetCurve
 from deformsample.networks import FixedScores, UNet
 from deformsample.samplers import ErrorCurveSampler, LearnedSampler
+from deformsample.samplers.downsampler import Downsampled
 from deformsample.samplers.error_curves import random_field
-from deformsample.segmenters import Downsampled, SampledSegmenter
+from deformsample.segmenters import SampledSegmenter
 
 CELLS: Size = (6, 9)
 

@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deformsample.conventions import STAGES
 from deformsample.data import Folder, SplitDataset
-from deformsample.evaluation import accuracy, cost
+from deformsample.evaluation.accuracy import accuracy
+from deformsample.evaluation.cost import cost
 from deformsample.geometry import identity_grid, unwarp_labels, warp_labels
-from deformsample.metrics import class_iou
+from deformsample.metrics.iou import class_iou
 from deformsample.samplers import UniformSampler
-from deformsample.segmenters import STAGES, SampledSegmenter
+from deformsample.segmenters import SampledSegmenter
 from tests.test_data import TWO
 
 

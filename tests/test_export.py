@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 import deformsample
-from deformsample import numpy as without_torch
+from deformsample import kernels as without_torch
 from deformsample.cli.main import main
-from deformsample.data.images import Pixels
+from deformsample.conventions import Pixels
 from deformsample.errors import ArgumentError, DataError
-from deformsample.export import OUTPUTS, export_program, write_onnx
 from deformsample.geometry import identity_grid, sampling_grid, softmax_density, unwarp
 from deformsample.geometry import unwarp_labels as unwarp_tensor_labels
-from deformsample.inference import Model
+from deformsample.inference.exporter import OUTPUTS, export_program, write_onnx
+from deformsample.inference.model import Model
 from deformsample.networks import EdgeRegressor, HRNet, UNet
 from deformsample.samplers import (
     EdgeDensityOracle,
@@ -172,7 +172,7 @@ _WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None
 import numpy as np
-from deformsample.numpy import unwarp, unwarp_labels
+from deformsample.kernels import unwarp, unwarp_labels
 held = np.load("in.npz")
 values, grid = held["values"], held["grid"]
 labels = unwarp_labels(values, grid, (83, 131), threads=2)

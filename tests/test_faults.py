@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from deformsample.cli.main import main
-from deformsample.faults import densest_half
-from deformsample.geometry import Size, identity_grid, sampling_grid
+from deformsample.conventions import Size
+from deformsample.geometry import identity_grid, sampling_grid
 from deformsample.samplers import Placement, Sampler
+from deformsample.training.faults import densest_half
 from tests.conftest import SHORT, SMALL
 
 
@@ -80,7 +81,7 @@ def test_gradients_that_are_no_numbers_stop_the_run(
 
 def test_such_steps_can_be_passed_over(folder_tree: Path, in_tmp: Path) -> None:
     callbacks = (
-        "[{class_path: deformsample.faults.FaultWatch, init_args: {action: skip}}, "
+        "[{class_path: deformsample.training.faults.FaultWatch, init_args: {action: skip}}, "
         "{class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {filename: last}}]"
     )
     with pytest.warns(UserWarning, match="those of step 1 are not"):

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 import deformsample
-from deformsample.benchmark.plan import read_plan, slug
-from deformsample.cli.data import build_data, read_config
 from deformsample.cli.main import main
+from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError, CheckpointError
+from deformsample.evaluation.plan import read_plan, slug
 from deformsample.losses import TileLoss
 from deformsample.networks.backbone import timm_model
 from tests.bad_files import CONFIG, checkpoint
@@ -139,7 +139,9 @@ def test_weights_that_a_checkpoint_names_are_not_fetched() -> None:
         }
     )
     architecture = content["deformsample"]["segmenter"]
-    assert isinstance(deformsample.inference.build_segmenter(architecture, "a test"), nn.Module)
+    assert isinstance(
+        deformsample.inference.model.build_segmenter(architecture, "a test"), nn.Module
+    )
 
 
 LOADERS: dict[str, Callable[[str], object]] = {
@@ -333,7 +335,7 @@ def test_a_page_escapes_names(in_tmp: Path) -> None:
 
 def test_losses_of_nothing_but_ignored_pixels_are_finite() -> None:
     """See test_losses.py for the others; this one has its own path, without a sampling grid."""
-    segmenter = deformsample.inference.build_segmenter(
+    segmenter = deformsample.inference.model.build_segmenter(
         {
             "class_path": "deformsample.segmenters.TiledSegmenter",
             "init_args": {

@@ -12,10 +12,10 @@ from PIL import Image
 
 import deformsample
 from deformsample.cli.main import main
-from deformsample.data.images import Pixels
-from deformsample.data.sampled_file import SampledImage, read_sampled, write_sampled
+from deformsample.conventions import Pixels
 from deformsample.errors import ArgumentError, CheckpointError, DataError
-from deformsample.plotting import as_pixels
+from deformsample.files.sampled_png import SampledImage, read_sampled, write_sampled
+from deformsample.samplers.image_source import as_pixels
 from tests.conftest import save, scene
 
 CLASSES = ["background", "object"]

@@ -17,15 +17,13 @@ from typing import Any
 import pytest
 import torch
 
-import deformsample.resuming
+import deformsample.training.resuming
 from benchmarks.interruptions import differences, write_images
 from deformsample.cli.main import main
-from deformsample.cli.run_folder import run_folder
-from deformsample.data.order import EpochOrder, SeededItems
+from deformsample.data.seeding import EpochOrder, SeededItems, seed_all, seed_of, seeded
 from deformsample.errors import ArgumentError
-from deformsample.locking import LOCK
-from deformsample.resuming import MetricsFile
-from deformsample.seeding import seed_all, seed_of, seeded
+from deformsample.training.resuming import MetricsFile
+from deformsample.training.run_folder import LOCK, run_folder
 from tests.conftest import save, scene
 from tests.interrupted import command
 
@@ -93,7 +91,7 @@ def cut_at(step: int) -> Iterator[None]:
         seed_all(seed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deformsample.resuming, "seed_all", counted)
+        patch.setattr(deformsample.training.resuming, "seed_all", counted)
         with suppress(CutError):
             yield
     assert len(steps) == step

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 import torch
 
-import deformsample.data.large as large
+import deformsample.files.slides as large
 from deformsample.data import (
     ClassFolder,
     ClassificationData,
@@ -16,9 +16,9 @@ from deformsample.data import (
     Shares,
     SplitFile,
 )
-from deformsample.data.images import read_image
-from deformsample.data.levels import read_level
 from deformsample.errors import ArgumentError, DataError
+from deformsample.files.images import read_image
+from deformsample.files.levels import read_level
 from tests.conftest import save, scene
 
 

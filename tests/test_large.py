@@ -9,14 +9,14 @@ import torch
 
 import deformsample
 from deformsample.cli.main import main
-from deformsample.data.images import Pixels
-from deformsample.data.large import SlideImage, TiffImage, as_rgb, open_large
-from deformsample.data.sampled_file import read_sampled
+from deformsample.conventions import Pixels
 from deformsample.errors import DataError
+from deformsample.files.sampled_png import read_sampled
+from deformsample.files.slides import SlideImage, TiffImage, as_rgb, open_large
 from deformsample.geometry import image_pyramid
 from deformsample.large import downsample_large
 from deformsample.samplers import DetailSampler, UniformSampler
-from deformsample.segmenters import Downsampler
+from deformsample.samplers.downsampler import Downsampler
 from tests.conftest import scene
 
 SIZE = (331, 517)
@@ -73,7 +73,7 @@ def test_labels_of_a_large_file_are_those_of_the_whole(
 ) -> None:
     pixels = picture()
     file = str(write_tiff(tmp_path / "a.tif", pixels, photometric="rgb"))
-    monkeypatch.setattr("deformsample.data.large.READ_WHOLE", 100_000)
+    monkeypatch.setattr("deformsample.files.slides.READ_WHOLE", 100_000)
     out = tmp_path / "out"
     assert main(["segment", str(checkpoint), file, "--output", str(out)]) == 0
     assert [path.name for path in out.iterdir()] == ["a.tif"]

@@ -8,9 +8,9 @@ from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor
 from torch.nn import functional as F
 
+from deformsample.conventions import IGNORE_INDEX, Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import (
-    Size,
     boundary_density,
     identity_grid,
     resize_grid,
@@ -21,7 +21,6 @@ from deformsample.geometry import (
     warp_labels,
 )
 from deformsample.losses import (
-    IGNORE_INDEX,
     EdgeDivergence,
     EdgeGridLoss,
     EdgeSquaredError,
@@ -37,7 +36,8 @@ from deformsample.losses import (
 from deformsample.losses.full_resolution import lattice_step
 from deformsample.networks import DeformationNet, UNet
 from deformsample.samplers import EdgeOptimalOracle, ErrorCurveSampler, LearnedSampler, Sampler
-from deformsample.segmenters import Downsampled, Prediction, SampledSegmenter, TiledSegmenter
+from deformsample.samplers.downsampler import Downsampled
+from deformsample.segmenters import Prediction, SampledSegmenter, TiledSegmenter
 
 
 def predicted(logits: Tensor, grid: Tensor, density: Tensor, size: Size) -> Prediction:

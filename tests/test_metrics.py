@@ -9,7 +9,7 @@ from torchmetrics.functional.classification import (
     multiclass_jaccard_index,
 )
 
-from deformsample.metrics import boundary_counts, class_iou, iou_report, mean_iou, merged_iou
+from deformsample.metrics.iou import boundary_counts, class_iou, iou_report, mean_iou, merged_iou
 
 
 def test_iou_of_a_known_matrix() -> None:

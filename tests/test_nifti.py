@@ -9,7 +9,7 @@ import pytest
 
 from deformsample.cli.main import main
 from deformsample.data import Nifti, SegmentationData
-from deformsample.data.dataset import Split
+from deformsample.data.splits import Split
 from deformsample.errors import ArgumentError, DataError
 
 CLASSES = {"background": (0, 0, 0), "tumour": (255, 255, 255)}

@@ -17,9 +17,9 @@ from hypothesis.strategies import DrawFn
 from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor, nn
 
+from deformsample.conventions import IGNORE_INDEX, Size
 from deformsample.geometry import (
     ErrorCurves,
-    Size,
     boundary_density,
     edge_optimal_grid,
     grid_density,
@@ -39,7 +39,6 @@ from deformsample.geometry import (
     warp_pyramid,
 )
 from deformsample.losses import (
-    IGNORE_INDEX,
     EdgeDivergence,
     EdgeGridLoss,
     EdgeSquaredError,
@@ -49,7 +48,8 @@ from deformsample.losses import (
     PixelLoss,
     WarpedLoss,
 )
-from deformsample.segmenters import Downsampled, Prediction
+from deformsample.samplers.downsampler import Downsampled
+from deformsample.segmenters import Prediction
 from tests.conftest import triangle_areas
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

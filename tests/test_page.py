@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from deformsample.metrics.restoration import restoration_quality
 from deformsample.plotting import SampledPicture, comparison_page
-from deformsample.restoration import restoration_quality
 from tests.test_plotting import CLASSES, scene
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

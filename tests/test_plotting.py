@@ -15,7 +15,6 @@ from deformsample.geometry import boundary_density, sampling_grid, warp
 from deformsample.plotting import (
     Place,
     SegmentedPicture,
-    as_pixels,
     comparison_figure,
     differing_places,
     draw_errors,
@@ -27,6 +26,7 @@ from deformsample.plotting import (
     sampling_figure,
     zoom_figure,
 )
+from deformsample.samplers.image_source import as_pixels
 
 CLASSES = {"ground": (10, 20, 30), "thing": (200, 100, 0)}
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import deformsample
 from deformsample.cli.main import main
-from deformsample.data.images import Pixels
+from deformsample.conventions import Pixels
 from tests.conftest import save
 
 ROOT = Path(__file__).parents[1]

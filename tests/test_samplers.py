@@ -27,7 +27,7 @@ from deformsample.samplers import (
     SeparableSampler,
     UniformSampler,
 )
-from deformsample.segmenters import Downsampled
+from deformsample.samplers.downsampler import Downsampled
 
 SAMPLERS = [
     UniformSampler(),

@@ -6,7 +6,8 @@ from deformsample.errors import ArgumentError
 from deformsample.geometry import identity_grid, unwarp, warp
 from deformsample.networks import DeformationNet
 from deformsample.samplers import GaussianGrid, LearnedSampler, TransportGrid, UniformSampler
-from deformsample.segmenters import SampledSegmenter, sampled_size
+from deformsample.samplers.downsampler import sampled_size
+from deformsample.segmenters import SampledSegmenter
 
 
 class Brightness(nn.Module):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
+from deformsample.geometry.tiling import Blending, blend_rows, tile_offsets, tile_weights
 from deformsample.segmenters import TiledSegmenter
-from deformsample.segmenters.tiles import Blending, blend_rows, tile_offsets, tile_weights
 
 
 class PlusOne(nn.Module):

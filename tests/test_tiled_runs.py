@@ -11,11 +11,11 @@ import yaml
 from PIL import Image
 
 import deformsample
-from deformsample.benchmark.report import read_csv
 from deformsample.cli.main import main
-from deformsample.data.images import Pixels
-from deformsample.data.large import TiffImage
+from deformsample.conventions import Pixels
 from deformsample.errors import ArgumentError
+from deformsample.evaluation.report import read_csv
+from deformsample.files.slides import TiffImage
 from deformsample.large import segment_large
 from deformsample.segmenters import SampledSegmenter, TiledSegmenter
 from tests.conftest import save, scene

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deformsample.benchmark.tiling import Outcome, Setting, compare, measure, memory
-from deformsample.benchmark.tiling_report import difference_histogram, tiling_tables
 from deformsample.cli.main import main
 from deformsample.cli.tiles import tile_size
 from deformsample.data import Folder, SplitDataset
 from deformsample.errors import ArgumentError
-from deformsample.metrics import class_iou
+from deformsample.evaluation.tile_report import difference_histogram, tiling_tables
+from deformsample.evaluation.tile_study import Outcome, Setting, compare, measure, memory
+from deformsample.metrics.iou import class_iou
 from deformsample.segmenters import TiledSegmenter
 from tests.conftest import save, scene
 from tests.test_data import TWO

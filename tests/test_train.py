@@ -14,9 +14,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import deformsample
-from deformsample.cli.configs import find_config, resolve_configs
+from deformsample.cli.arguments import resolve_configs
 from deformsample.cli.train import main
 from deformsample.errors import ArgumentError
+from deformsample.files.configs import find_config
 from tests.conftest import SHORT, SMALL, save, scene
 
 TREES = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deformsample.errors import WriteError
-from deformsample.writing import whole_file
+from deformsample.files.writing import whole_file
 
 
 def write_half(target: Path, failure: Exception) -> None:

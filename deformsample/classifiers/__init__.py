@@ -6,10 +6,10 @@ from deformsample.classifiers.aggregation import (
     maximum_score,
     mean_probability,
 )
-from deformsample.classifiers.base import Classifier
-from deformsample.classifiers.sampled import SampledClassifier
-from deformsample.classifiers.streamed import StreamedClassifier
-from deformsample.classifiers.tiled import TiledClassifier
+from deformsample.classifiers.classifier import Classifier
+from deformsample.classifiers.sampled_classifier import SampledClassifier
+from deformsample.classifiers.streamed_classifier import StreamedClassifier
+from deformsample.classifiers.tiled_classifier import TiledClassifier
 
 __all__ = [
     "Aggregation",

@@ -7,16 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deformsample.benchmark.plan import read_plan, runs
-from deformsample.benchmark.report import collect, curves, markdown, write_csv
-from deformsample.benchmark.runner import measure_costs, train_and_measure
-from deformsample.cli.configs import find_config
-from deformsample.cli.data import build_data, merged_classes, read_config
 from deformsample.data import SplitDataset
+from deformsample.data.from_config import build_data, merged_classes, read_config
 from deformsample.errors import DataError
-from deformsample.evaluation import accuracy, cost
-from deformsample.inference import load
-from deformsample.writing import whole_file
+from deformsample.evaluation.accuracy import accuracy
+from deformsample.evaluation.cost import cost
+from deformsample.evaluation.plan import read_plan, runs
+from deformsample.evaluation.report import collect, curves, markdown, write_csv
+from deformsample.evaluation.runner import measure_costs, train_and_measure
+from deformsample.files.configs import find_config
+from deformsample.files.writing import whole_file
+from deformsample.inference.model import load
 
 
 def add_measure(commands: Any) -> argparse.ArgumentParser:

@@ -9,9 +9,7 @@ from typing import Any, TypeAlias, get_args
 
 from tqdm import tqdm
 
-from deformsample.cli.configs import find_config
-from deformsample.cli.data import build_any_data, build_data
-from deformsample.cli.errors import one_line
+from deformsample.cli.failures import one_line
 from deformsample.data import ClassificationData
 from deformsample.data.checking import (
     Checked,
@@ -23,9 +21,10 @@ from deformsample.data.checking import (
     class_shares,
     equal_images,
 )
-from deformsample.data.dataset import Split
+from deformsample.data.from_config import build_any_data, build_data
+from deformsample.data.splits import Split
 from deformsample.errors import ArgumentError, DataError
-from deformsample.reading import read_mapping
+from deformsample.files.configs import find_config, read_mapping
 
 
 def add_check(commands: Any) -> argparse.ArgumentParser:

@@ -11,14 +11,15 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deformsample.cli.data import build_data, read_config
 from deformsample.cli.images import UNTRAINED, default_budget, untrained
+from deformsample.conventions import Colour
 from deformsample.data import SplitDataset
-from deformsample.data.labels import Colour
+from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError
-from deformsample.evaluation import confusion
-from deformsample.inference import Model, as_batch, load
-from deformsample.metrics import class_iou
+from deformsample.files.writing import whole_file
+from deformsample.inference.model import Model, as_batch, load
+from deformsample.metrics.iou import class_iou, confusion
+from deformsample.metrics.restoration import restoration_quality
 from deformsample.plotting import (
     SampledPicture,
     SegmentedPicture,
@@ -28,8 +29,6 @@ from deformsample.plotting import (
     sampled_picture,
     zoom_figure,
 )
-from deformsample.restoration import restoration_quality
-from deformsample.writing import whole_file
 
 Scores = dict[str, dict[str, float]]
 """By method, then by what is measured."""

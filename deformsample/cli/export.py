@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deformsample.errors import ArgumentError
-from deformsample.export import write_onnx, write_program
-from deformsample.inference import load
+from deformsample.inference.exporter import write_onnx, write_program
+from deformsample.inference.model import load
 
 _WRITERS = {".onnx": write_onnx, ".pt2": write_program}
 
@@ -19,7 +19,7 @@ def add_export(commands: Any) -> argparse.ArgumentParser:
         "export",
         help="write a checkpoint as ONNX or for torch.export, for images of one size",
         description="Write a checkpoint as one graph, from an image (1, 3, H, W) uint8 to logits "
-        "at its samples and their grid; `deformsample.numpy.unwarp_labels` makes these the label "
+        "at its samples and their grid; `deformsample.kernels.unwarp_labels` makes these the label "
         "of every pixel, without torch.",
     )
     command.add_argument("checkpoint", metavar="CKPT", help="last.ckpt or best.ckpt of a run")

@@ -12,20 +12,20 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from deformsample.cli.errors import one_line
-from deformsample.data.dataset import image_files
-from deformsample.data.images import write_image, write_indexed
-from deformsample.data.labels import palette
-from deformsample.data.large import is_large, open_large
-from deformsample.data.sampled_file import SampledImage, read_sampled, write_sampled
+from deformsample.cli.failures import one_line
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError, DataError, DeformsampleError
-from deformsample.geometry import Size, unwarp
-from deformsample.inference import as_batch, load
+from deformsample.files.images import image_files, write_image
+from deformsample.files.label_maps import palette, write_indexed
+from deformsample.files.reading import read_text
+from deformsample.files.sampled_png import SampledImage, read_sampled, write_sampled
+from deformsample.files.slides import is_large, open_large
+from deformsample.geometry import unwarp
+from deformsample.inference.model import as_batch, load
 from deformsample.large import downsample_large, segment_large
-from deformsample.plotting import as_pixels
-from deformsample.reading import read_text
 from deformsample.samplers import DetailSampler, Sampler, UniformSampler
-from deformsample.segmenters import Downsampler
+from deformsample.samplers.downsampler import Downsampler
+from deformsample.samplers.image_source import as_pixels
 
 Work = Callable[[Path, Path], None]
 """Read the first file, write the second."""

@@ -11,12 +11,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from deformsample.checkpoint import read_checkpoint
-from deformsample.cli.errors import one_line
+from deformsample.checkpoints.archive import read_checkpoint
+from deformsample.checkpoints.card import card
+from deformsample.cli.failures import one_line
 from deformsample.errors import ArgumentError, CheckpointError
-from deformsample.metrics import equivalent_budget
+from deformsample.files.writing import whole_file
 from deformsample.plotting.budget import MeasuredPoint, budget_figure
-from deformsample.writing import whole_file
 
 _ERROR = "val/segmentation"
 """What a card calls the error at full resolution that error curves predict."""
@@ -69,68 +69,6 @@ def _card_of(path: Path) -> Iterator[None]:
         ) from None
 
 
-def card(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The lines of a checkpoint's card: a name and a value each.
-
-    Args:
-        path: of the file.
-        content: what it holds.
-    """
-    described = content["deformsample"]
-    arguments: Mapping[str, Any] = described["segmenter"].get("init_args", {})
-    sampler = arguments.get("sampler", {})
-    weights = content["state_dict"]
-    own = [name for name in weights if name.startswith("segmenter.")]
-    yield "file", f"{path}, {path.stat().st_size / 1e6:.1f} MB"
-    yield "classes", ", ".join(described["classes"])
-    if sampler:
-        size = arguments.get("sampled_size")
-        yield (
-            "samples",
-            f"at most {size}" if isinstance(size, int) else " x ".join(map(str, size or [])),
-        )
-        yield "sampler", _name(sampler)
-        parts = sampler.get("init_args", {})
-        if network := parts.get("network"):
-            yield "sampler's network", _name(network)
-        if grid := parts.get("grid"):
-            yield "grid", _name(grid)
-    else:
-        yield "segmenter", _name(described["segmenter"])
-    yield "network", _name(arguments.get("network", {}))
-    yield "parameters", f"{sum(weights[name].numel() for name in own):,}"
-    yield "trained", f"{content.get('epoch', -1) + 1} epochs, {content.get('global_step', 0)} steps"
-    written: Mapping[str, Any] = described.get("card", {})
-    if written.get("data"):
-        yield "data", written["data"]
-    for name, version in written.get("versions", {}).items():
-        yield name, version
-    for name, value in written.get("metrics", {}).items():
-        yield name, f"{value:.4f}"
-    if curve := written.get("budget_curve"):
-        yield from _predictions(curve)
-
-
-def _predictions(curve: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What the error curves say, in the lines of a card."""
-    at = curve["budgets"].index(1.0)
-    worth = equivalent_budget(curve)
-    more = f"more than {curve['budgets'][-1]:g}" if math.isinf(worth) else f"{worth:.1f}"
-    yield (
-        "predicted error",
-        f"{curve['sampled'][at]:.2f} of that of uniform sampling with as many samples",
-    )
-    yield "predicted worth", f"that of {more} times as many uniform samples"
-    yield "elasticity", f"{curve['elasticity']:.2f}: per cent less error for 1 % more samples"
-    for budget, uniform, sampled in zip(
-        curve["budgets"], curve["uniform"], curve["sampled"], strict=True
-    ):
-        yield (
-            f"with {budget:g} x the samples",
-            f"error {sampled:.2f} (uniform sampling {uniform:.2f})",
-        )
-
-
 def _figure(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> Figure:
     with _card_of(paths[0]):
         curve = contents[0]["deformsample"].get("card", {}).get("budget_curve")
@@ -165,15 +103,3 @@ def _measured(content: Mapping[str, Any]) -> MeasuredPoint | None:
 def _samples(content: Mapping[str, Any]) -> int:
     size = content["deformsample"]["segmenter"]["init_args"]["sampled_size"]
     return int(size if isinstance(size, int) else math.prod(size))
-
-
-def _name(part: Mapping[str, Any]) -> str:
-    """A part's class, and its plain arguments."""
-    plain = {
-        name: value
-        for name, value in part.get("init_args", {}).items()
-        if not isinstance(value, Mapping) and value is not None
-    }
-    listed = ", ".join(f"{name} {value}" for name, value in plain.items())
-    name = str(part.get("class_path", "?")).rpartition(".")[2]
-    return f"{name} ({listed})" if listed else name

@@ -13,8 +13,8 @@ from deformsample import __version__
 from deformsample.cli.benchmark import add_benchmark, add_measure
 from deformsample.cli.check import add_check
 from deformsample.cli.compare import add_compare
-from deformsample.cli.errors import reported
 from deformsample.cli.export import add_export
+from deformsample.cli.failures import reported
 from deformsample.cli.images import add_image_commands
 from deformsample.cli.info import add_info
 from deformsample.cli.tiles import add_tiles

@@ -7,17 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from deformsample.benchmark.tiling import Setting, measure, memory
-from deformsample.benchmark.tiling_report import (
-    difference_histogram,
-    tiling_tables,
-    write_outcomes,
-)
-from deformsample.cli.data import build_data, read_config
+from deformsample.conventions import Size
 from deformsample.data import SplitDataset
+from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError, DataError
-from deformsample.geometry import Size
-from deformsample.inference import load
+from deformsample.evaluation.tile_report import difference_histogram, tiling_tables, write_outcomes
+from deformsample.evaluation.tile_study import Setting, measure, memory
+from deformsample.inference.model import load
 from deformsample.segmenters import TiledSegmenter
 
 

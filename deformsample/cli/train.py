@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -17,14 +17,15 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from deformsample.checkpoint import check_fits
-from deformsample.cli.configs import named_task, resolve_configs
-from deformsample.cli.errors import reported
-from deformsample.cli.kinds import KINDS
-from deformsample.cli.run_folder import LAST, is_first_process, last_checkpoint, run_folder
+from deformsample.checkpoints.archive import check_fits
+from deformsample.checkpoints.builder import architecture
+from deformsample.cli.arguments import named_task, resolve_configs
+from deformsample.cli.failures import reported
 from deformsample.errors import ArgumentError
-from deformsample.resuming import MetricsFile, StepSeeds, WholeCheckpoints
-from deformsample.shipped import configs_folder
+from deformsample.files.configs import configs_folder
+from deformsample.training.kinds import KINDS
+from deformsample.training.resuming import MetricsFile, StepSeeds, WholeCheckpoints
+from deformsample.training.run_folder import LAST, is_first_process, last_checkpoint, run_folder
 
 SUBCOMMANDS = {
     "fit": "train (python train.py)",
@@ -177,20 +178,6 @@ def link(parser: LightningArgumentParser, part: str) -> None:
         )
 
 
-def architecture(part: Mapping[str, Any], class_count: Mapping[str, int]) -> dict[str, Any]:
-    """Class paths and arguments of a segmenter or classifier, complete enough to build it.
-
-    Args:
-        part: as configured.
-        class_count: what the network gets beside, from the data set.
-    """
-    init_args = dict(part["init_args"])
-    network = dict(init_args["network"])
-    network["init_args"] = {**network.get("init_args", {}), **class_count}
-    plain: dict[str, Any] = _plain({**part, "init_args": {**init_args, "network": network}})
-    return plain
-
-
 def _class_count(network: nn.Module, number: int) -> dict[str, int]:
     parameters = inspect.signature(type(network)).parameters
     return {name: number for name in _CLASS_COUNTS if name in parameters}
@@ -222,15 +209,3 @@ def _known(task: str) -> str:
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip: For seamless" not in record.getMessage()
-
-
-def _plain(value: Any) -> Any:
-    """Only dictionaries, lists and scalars, as a checkpoint may hold them.
-
-    Files of ``weights`` are left out: those of the checkpoint take their place.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): None if key == "weights" else _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, (bool, int, float, type(None))) else str(value)

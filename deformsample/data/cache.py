@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deformsample.data.images import Pixels
+from deformsample.conventions import Pixels
 from deformsample.errors import DataError, WriteError
-from deformsample.reading import regular_file
-from deformsample.writing import whole_file
+from deformsample.files.reading import regular_file
+from deformsample.files.writing import whole_file
 
 
 class DecodedCache:

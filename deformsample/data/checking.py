@@ -12,13 +12,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from deformsample.data.dataset import Sample, SegmentationDataset
-from deformsample.data.images import Pixels
-from deformsample.data.labelled import LabelledImage
-from deformsample.data.levels import read_level
+from deformsample.conventions import IGNORE_INDEX, Pixels, Size
+from deformsample.data.datasets.classification_dataset import LabelledImage
+from deformsample.data.datasets.segmentation_dataset import Sample, SegmentationDataset
 from deformsample.errors import DataError
-from deformsample.geometry import Size
-from deformsample.losses import IGNORE_INDEX
+from deformsample.files.levels import read_level
 
 One = TypeVar("One")
 

@@ -4,20 +4,16 @@ Convention: images (b, c, h, w); sizes (h, w); points (x, y); grids (b, h, w, 2)
 ``align_corners=True``.
 """
 
-from deformsample.geometry.coordinates import Size, from_pixels, identity_grid, to_pixels
+from deformsample.geometry.allocation import ErrorCurves, best_density, budget_curve, expected_error
+from deformsample.geometry.boundary_grid import edge_optimal_grid, nearest_boundary
+from deformsample.geometry.coordinates import from_pixels, identity_grid, to_pixels
 from deformsample.geometry.density import (
     boundary_density,
     density_of,
+    grid_density,
     min_max,
     softmax_density,
     uniform_density,
-)
-from deformsample.geometry.edge_optimal import edge_optimal_grid, grid_density, nearest_boundary
-from deformsample.geometry.error_curves import (
-    ErrorCurves,
-    best_density,
-    budget_curve,
-    expected_error,
 )
 from deformsample.geometry.grid import local_stretch, resize_grid, sample_areas, sampling_grid
 from deformsample.geometry.inverse import inverse_coordinates
@@ -36,7 +32,6 @@ from deformsample.geometry.warp import (
 __all__ = [
     "ErrorCurves",
     "ReadBlock",
-    "Size",
     "area_mean",
     "best_density",
     "boundary_density",

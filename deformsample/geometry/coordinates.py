@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.numpy.checks import Size as Size
-from deformsample.numpy.checks import check_grid_shape
-from deformsample.numpy.checks import check_size as check_size
+from deformsample.kernels.checks import check_grid_shape
+from deformsample.kernels.checks import check_size as check_size
 
 
 def check_grid(grid: Tensor) -> None:

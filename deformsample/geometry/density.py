@@ -11,13 +11,17 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry.compiled import in_bands, is_constant, untraced
-from deformsample.geometry.coordinates import Size, identity_grid
-from deformsample.geometry.kernel import reflected_gaussian
+from deformsample.geometry.coordinates import axis, identity_grid
+from deformsample.geometry.dispatch import in_bands, is_constant, untraced
+from deformsample.geometry.gaussian import reflected_gaussian
+from deformsample.geometry.grid import local_stretch
+from deformsample.geometry.inverse import inverse_coordinates
 from deformsample.geometry.warp import image_pyramid, warp_pyramid
-from deformsample.numpy.pixels import mark_boundaries
+from deformsample.kernels.pixels import mark_boundaries
 
 
 def softmax_density(scores: Tensor) -> Tensor:
@@ -143,3 +147,22 @@ def _check_labels(labels: Tensor) -> None:
             "Expected `labels` of shape (b, h, w) and an integer dtype, but got "
             f"{tuple(labels.shape)} of {labels.dtype}."
         )
+
+
+@torch.no_grad()
+def grid_density(grid: Tensor, size: Size) -> Tensor:
+    """Samples per area at every cell of a map: the density that a grid has, however it was made.
+
+    Args:
+        grid: (b, h, w, 2) that covers the image.
+        size: (h', w') of the map.
+
+    Returns:
+        Density map (b, 1, h', w') with sum 1.
+    """
+    height, width = size
+    rows, columns = axis(height, grid), axis(width, grid)
+    per_area = 1 / local_stretch(grid, size).square().clamp_min(1e-9).unsqueeze(1)
+    places = inverse_coordinates(grid, rows, columns)
+    density = F.grid_sample(per_area, places, padding_mode="border", align_corners=True)
+    return density / density.sum(dim=(2, 3), keepdim=True)

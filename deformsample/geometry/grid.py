@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry.coordinates import Size, check_grid, check_size, identity_grid, to_pixels
-from deformsample.geometry.kernel import reflected_gaussian
+from deformsample.geometry.coordinates import check_grid, check_size, identity_grid, to_pixels
+from deformsample.geometry.gaussian import reflected_gaussian
 
 _RELATIVE_FLOOR = 1e-4
 """Added to every cell, relative to the map's largest density. The continuous map never folds, but

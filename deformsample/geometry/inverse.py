@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry.compiled import in_threads, untraced
-from deformsample.geometry.coordinates import Size
+from deformsample.geometry.dispatch import in_threads, untraced
 from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
-from deformsample.numpy.raster import Floats, Runs, paint_coordinates, pull_back, scan
+from deformsample.kernels.raster import Floats, Runs, paint_coordinates, pull_back, scan
 
 
 @untraced

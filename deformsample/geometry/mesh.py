@@ -22,10 +22,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry.coordinates import Size, check_grid
-from deformsample.numpy.checks import BORDER_TOLERANCE, check_border
-from deformsample.numpy.raster import Floats, Runs, paint_places, scan
+from deformsample.geometry.coordinates import check_grid
+from deformsample.kernels.checks import BORDER_TOLERANCE, check_border
+from deformsample.kernels.raster import Floats, Runs, paint_places, scan
 
 
 @dataclass(frozen=True)

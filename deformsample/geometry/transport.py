@@ -28,16 +28,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry.compiled import untraced
 from deformsample.geometry.coordinates import (
-    Size,
     axis,
     check_size,
     from_pixels,
     identity_grid,
     to_pixels,
 )
+from deformsample.geometry.dispatch import untraced
 from deformsample.geometry.inverse import inverse_coordinates
 
 _LEAST_OF_MINIMUM = 0.25

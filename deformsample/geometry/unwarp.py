@@ -12,13 +12,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from deformsample.geometry.compiled import is_constant, untraced
-from deformsample.geometry.coordinates import Size, axis, check_grid, check_size
+from deformsample.conventions import Size
+from deformsample.geometry.coordinates import axis, check_grid, check_size
+from deformsample.geometry.dispatch import is_constant, untraced
 from deformsample.geometry.inverse import inverse_coordinates
 from deformsample.geometry.mesh import Located, Mesh, locate, triangulate
-from deformsample.numpy.checks import NOBODY, check_class_count, check_values_shape
-from deformsample.numpy.raster import Floats
-from deformsample.numpy.unwarp import labels_at, pixel_axes, values_at
+from deformsample.kernels.checks import NOBODY, check_class_count, check_values_shape
+from deformsample.kernels.interpolation import labels_at, pixel_axes, values_at
+from deformsample.kernels.raster import Floats
 
 _BLOCK_NUMBERS = 1 << 22
 """Interpolated numbers in work at once; with their corners' values some 60 MB."""

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry.compiled import in_bands, is_constant, untraced
-from deformsample.geometry.coordinates import Size, check_grid, to_pixels
+from deformsample.geometry.coordinates import check_grid, to_pixels
+from deformsample.geometry.dispatch import in_bands, is_constant, untraced
 from deformsample.geometry.grid import local_stretch
-from deformsample.numpy.pixels import add_samples, halve_rows
+from deformsample.kernels.pixels import add_samples, halve_rows
 
 ReadBlock: TypeAlias = Callable[[int, int, int, int, int], Tensor]
 """Level, first and last row, first and last column, to (c, rows, columns) float32."""

@@ -1,6 +1,6 @@
 """Losses of joint training, and the density terms that guide the sampler."""
 
-from deformsample.losses.density import (
+from deformsample.losses.density_terms import (
     DensityTerm,
     EdgeDivergence,
     EdgeSquaredError,
@@ -9,14 +9,13 @@ from deformsample.losses.density import (
 )
 from deformsample.losses.dice import NegativeLogDice
 from deformsample.losses.edge_grid import EdgeGridLoss
-from deformsample.losses.error_curves import ErrorCurveLoss
+from deformsample.losses.error_curve_loss import ErrorCurveLoss
 from deformsample.losses.full_resolution import FullResolutionLoss
-from deformsample.losses.pixelwise import IGNORE_INDEX, PixelLoss, cross_entropy
+from deformsample.losses.pixelwise import PixelLoss, cross_entropy
 from deformsample.losses.tile import TileLoss
 from deformsample.losses.warped import WarpedLoss
 
 __all__ = [
-    "IGNORE_INDEX",
     "DensityTerm",
     "EdgeDivergence",
     "EdgeGridLoss",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deformsample.losses.pixelwise import IGNORE_INDEX
+from deformsample.conventions import IGNORE_INDEX
 
 
 class NegativeLogDice(nn.Module):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deformsample.geometry import Size, edge_optimal_grid, nearest_boundary, resize_grid
-from deformsample.losses.pixelwise import IGNORE_INDEX
+from deformsample.conventions import IGNORE_INDEX, Size
+from deformsample.geometry import edge_optimal_grid, nearest_boundary, resize_grid
 from deformsample.losses.sampled import through_a_grid
 from deformsample.segmenters import Predicted
 

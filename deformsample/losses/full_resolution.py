@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry import Size, interpolate_mesh, inverse_coordinates
+from deformsample.geometry import interpolate_mesh, inverse_coordinates
 from deformsample.geometry.coordinates import axis
-from deformsample.losses.density import DensityTerm, Observed
+from deformsample.losses.density_terms import DensityTerm, Observed
 from deformsample.losses.pixelwise import PixelLoss
 from deformsample.losses.sampled import through_a_grid
 from deformsample.segmenters import Predicted

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deformsample.conventions import IGNORE_INDEX
 from deformsample.errors import ArgumentError
-
-IGNORE_INDEX = 255
-"""The label of pixels without a class, everywhere in this package."""
 
 
 class PixelLoss(nn.Module):

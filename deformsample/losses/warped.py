@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry import sample_areas
-from deformsample.losses.density import DensityTerm
+from deformsample.losses.density_terms import DensityTerm
 from deformsample.losses.pixelwise import PixelLoss
 from deformsample.losses.sampled import through_a_grid
 from deformsample.segmenters import Predicted

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deformsample.geometry import Size
+from deformsample.conventions import Size
 from deformsample.networks.unet import UNet
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deformsample.geometry import Size
+from deformsample.conventions import Size
 
 
 class FixedScores(nn.Module):

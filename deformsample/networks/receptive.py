@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry import Size
 
 Span: TypeAlias = tuple[int, int]
 """First cell, and one past the last."""

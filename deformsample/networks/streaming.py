@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry import Size
 from deformsample.networks.receptive import FROZEN, Span, clip, cut, parts
 from deformsample.networks.tracing import trace
 

@@ -3,19 +3,14 @@
 from deformsample.plotting.budget import MeasuredPoint, budget_figure
 from deformsample.plotting.figures import (
     OKABE_ITO,
-    SampledPicture,
-    SegmentedPicture,
     comparison_figure,
     error_figure,
     iou_figure,
-    picture_of,
-    sampled_picture,
     sampling_figure,
     zoom_figure,
 )
 from deformsample.plotting.page import comparison_page
 from deformsample.plotting.panels import (
-    as_pixels,
     class_legend,
     draw_density,
     draw_errors,
@@ -25,6 +20,12 @@ from deformsample.plotting.panels import (
     draw_overlay,
     draw_samples,
 )
+from deformsample.plotting.pictures import (
+    SampledPicture,
+    SegmentedPicture,
+    picture_of,
+    sampled_picture,
+)
 from deformsample.plotting.places import Place, differing_places
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
     "Place",
     "SampledPicture",
     "SegmentedPicture",
-    "as_pixels",
     "budget_figure",
     "class_legend",
     "comparison_figure",

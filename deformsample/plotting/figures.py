@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from deformsample.data.labels import Colour
-from deformsample.geometry import Size, unwarp
-from deformsample.losses import IGNORE_INDEX
+from deformsample.conventions import IGNORE_INDEX, Colour, Size
+from deformsample.geometry import unwarp
 from deformsample.plotting.panels import (
     class_legend,
     draw_density,
@@ -26,64 +23,13 @@ from deformsample.plotting.panels import (
     draw_samples,
     wrong_pixels,
 )
+from deformsample.plotting.pictures import SampledPicture, SegmentedPicture
 from deformsample.plotting.places import Place
-from deformsample.segmenters import Downsampler, Predicted, Segmenter
 
 _PANEL = 3.4  # inches of a panel's longer side
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Colours that people with any colour vision tell apart (Okabe and Ito 2008)."""
-
-
-@dataclass(frozen=True)
-class SampledPicture:
-    """One image as one method sampled it; tensors of a single image."""
-
-    title: str
-    grid: Tensor
-    """(h, w, 2)."""
-
-    density: Tensor
-    """(h', w'), sum 1."""
-
-    small: Tensor
-    """(3, h, w) in [0, 1]."""
-
-    def restored(self, size: Size) -> Tensor:
-        """The small image brought back to a full size (H, W), (3, H, W) in [0, 1]."""
-        return unwarp(self.small[None], self.grid[None], size)[0].clamp(0, 1)
-
-
-@dataclass(frozen=True)
-class SegmentedPicture(SampledPicture):
-    """One image as one method sampled and segmented it."""
-
-    labels: Tensor
-    """(H, W) uint8, full resolution."""
-
-
-@torch.no_grad()
-def sampled_picture(downsampler: Downsampler, image: Tensor, title: str) -> SampledPicture:
-    """Sample one image (1, 3, H, W), for a figure."""
-    sampled = downsampler.downsample(image)
-    return SampledPicture(title, sampled.grid[0], sampled.density[0, 0], sampled.image[0])
-
-
-@torch.no_grad()
-def picture_of(
-    segmenter: Segmenter, image: Tensor, title: str, labels: Tensor | None = None
-) -> SegmentedPicture:
-    """Sample and segment one image (1, 3, H, W), for a figure; oracles see the labels (1, H, W)."""
-    height, width = image.shape[2:]
-    prediction: Predicted = segmenter(image, labels)
-    sampled = prediction.sampled
-    return SegmentedPicture(
-        title,
-        sampled.grid[0],
-        sampled.density[0, 0],
-        sampled.image[0],
-        prediction.labels((height, width))[0],
-    )
 
 
 def comparison_figure(

@@ -17,9 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deformsample.data.labels import Colour
-from deformsample.plotting.figures import SampledPicture, SegmentedPicture
-from deformsample.plotting.panels import as_pixels, draw_density, draw_samples, overlay_pixels
+from deformsample.conventions import Colour
+from deformsample.plotting.panels import draw_density, draw_samples, overlay_pixels
+from deformsample.plotting.pictures import SampledPicture, SegmentedPicture
+from deformsample.samplers.image_source import as_pixels
 
 Pixels = npt.NDArray[np.uint8]
 

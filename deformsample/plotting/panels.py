@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import PowerNorm
@@ -14,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from deformsample.data.labels import Colour, colours_from_ids, palette
-from deformsample.geometry import Size, to_pixels
-from deformsample.losses import IGNORE_INDEX
+from deformsample.conventions import IGNORE_INDEX, Colour, Size
+from deformsample.files.label_maps import colours_from_ids, palette
+from deformsample.geometry import to_pixels
+from deformsample.samplers.image_source import as_pixels
 
 _MOST_DOTS = 45  # a side; more would merge into a surface
 _MOST_LINES = 60  # a side
@@ -147,13 +147,6 @@ def class_legend(figure: Figure, classes: Mapping[str, Colour]) -> None:
         for name, colour in classes.items()
     ]
     figure.legend(handles=swatches, loc="outside lower center", ncols=min(len(swatches), 7))
-
-
-def as_pixels(image: Tensor) -> npt.NDArray[np.uint8]:
-    """A tensor (3, h, w), uint8 or float in [0, 1], to an array (h, w, 3) of bytes."""
-    if image.is_floating_point():
-        image = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-    return np.asarray(image.cpu().numpy().transpose(1, 2, 0))
 
 
 def _points(grid: Tensor, size: Size, most: int) -> npt.NDArray[np.float32]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deformsample.conventions import IGNORE_INDEX
 from deformsample.errors import ArgumentError
-from deformsample.losses import IGNORE_INDEX
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deformsample.geometry import Size, density_of
-from deformsample.samplers.base import Placement, Sampler
+from deformsample.conventions import Size
+from deformsample.geometry import density_of
 from deformsample.samplers.grids import DensityGrid, TransportGrid
+from deformsample.samplers.sampler import Placement, Sampler
 
 
 class DetailSampler(Sampler):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from deformsample.geometry import Size, grid_density, identity_grid, resize_grid
-from deformsample.samplers.base import Placement, Sampler
+from deformsample.conventions import Size
+from deformsample.geometry import grid_density, identity_grid, resize_grid
+from deformsample.samplers.sampler import Placement, Sampler
 
 
 class EdgeOptimalSampler(Sampler):

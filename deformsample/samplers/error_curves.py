@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry import ErrorCurves, Size, best_density
-from deformsample.geometry.error_curves import check_bounds
-from deformsample.samplers.base import Placement, Sampler
+from deformsample.geometry import ErrorCurves, best_density
+from deformsample.geometry.allocation import check_bounds
 from deformsample.samplers.grids import DensityGrid, TransportGrid
+from deformsample.samplers.sampler import Placement, Sampler
 
 _MAX_ELASTICITY = 1.5
 _MIN_ELASTICITY = 1e-3

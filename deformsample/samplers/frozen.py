@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from deformsample.checkpoint import read_checkpoint, weights_of
+from deformsample.checkpoints.archive import read_checkpoint, weights_of
+from deformsample.conventions import Size
 from deformsample.errors import CheckpointError
-from deformsample.geometry import Size
-from deformsample.samplers.base import Placement, Sampler
+from deformsample.samplers.sampler import Placement, Sampler
 
 _PREFIX = "segmenter.sampler."
 

@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry import Size, sampling_grid, transport_grid
-from deformsample.geometry.kernel import MIN_SIGMA
+from deformsample.geometry import sampling_grid, transport_grid
+from deformsample.geometry.gaussian import MIN_SIGMA
 from deformsample.geometry.transport import check_parameters
 
 

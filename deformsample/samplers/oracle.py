@@ -6,17 +6,17 @@ from abc import abstractmethod
 
 from torch import Tensor
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import (
-    Size,
     boundary_density,
     edge_optimal_grid,
     grid_density,
     nearest_boundary,
     resize_grid,
 )
-from deformsample.samplers.base import Placement, Sampler
 from deformsample.samplers.grids import DensityGrid, TransportGrid
+from deformsample.samplers.sampler import Placement, Sampler
 
 
 class OracleSampler(Sampler):

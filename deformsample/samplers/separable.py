@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from deformsample.geometry import Size, softmax_density
-from deformsample.samplers.base import Placement, Sampler
+from deformsample.conventions import Size
+from deformsample.geometry import softmax_density
 from deformsample.samplers.grids import DensityGrid, TransportGrid
+from deformsample.samplers.sampler import Placement, Sampler
 
 
 class SeparableSampler(Sampler):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from deformsample.geometry import Size, identity_grid, uniform_density
-from deformsample.samplers.base import Placement, Sampler
+from deformsample.conventions import Size
+from deformsample.geometry import identity_grid, uniform_density
+from deformsample.samplers.sampler import Placement, Sampler
 
 
 class UniformSampler(Sampler):

@@ -1,19 +1,15 @@
 """Segmenters: from an image to the class of every pixel."""
 
-from deformsample.segmenters.base import Predicted, Segmenter
-from deformsample.segmenters.downsampling import Downsampled, Downsampler, sampled_size
-from deformsample.segmenters.sampled import STAGES, Prediction, SampledSegmenter
-from deformsample.segmenters.tiled import TiledSegmenter, TilePrediction
+from deformsample.segmenters.prediction import Predicted, Prediction, TilePrediction
+from deformsample.segmenters.sampled_segmenter import SampledSegmenter
+from deformsample.segmenters.segmenter import Segmenter
+from deformsample.segmenters.tiled_segmenter import TiledSegmenter
 
 __all__ = [
-    "STAGES",
-    "Downsampled",
-    "Downsampler",
     "Predicted",
     "Prediction",
     "SampledSegmenter",
     "Segmenter",
     "TilePrediction",
     "TiledSegmenter",
-    "sampled_size",
 ]

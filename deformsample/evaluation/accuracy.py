@@ -1,0 +1,90 @@
+"""What a segmenter is worth, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from deformsample.conventions import IGNORE_INDEX
+from deformsample.data import SplitDataset
+from deformsample.geometry import unwarp_labels
+from deformsample.metrics.iou import boundary_counts, confusion, iou_report, mean_iou
+from deformsample.segmenters import Prediction, SampledSegmenter, Segmenter
+
+
+@torch.no_grad()
+def accuracy(
+    segmenter: Segmenter,
+    part: SplitDataset,
+    merged: Mapping[str, Sequence[str]],
+    boundary_width: int,
+) -> dict[str, float]:
+    """Measure a segmenter on all images of a split.
+
+    Args:
+        segmenter: in eval mode.
+        part: the images and labels.
+        merged: further IoUs, each of several classes taken as one.
+        boundary_width: of the bands of the boundary IoU, in pixels.
+
+    Returns:
+        ``miou`` and ``iou/CLASS`` at full resolution; ``boundary_iou/CLASS`` and their mean
+        ``boundary_iou``; and where images are sampled, ``miou_warped`` at the samples, and
+        ``ceiling`` with ``ceiling/CLASS``: the IoU that the grid gives if every sample has its true
+        class.
+    """
+    names = list(part.dataset.classes)
+    count = len(names)
+    full, warped, ceiling = (torch.zeros(count, count, dtype=torch.long) for _ in range(3))
+    bands = torch.zeros(2, count, dtype=torch.long)
+    device = segmenter.mean.device
+    for index in tqdm(range(len(part)), unit="image", leave=False, disable=None):
+        item = part[index]
+        labels = item["labels"]
+        true = labels.to(device)[None]
+        image = item["image"].to(device)[None]
+        if isinstance(segmenter, SampledSegmenter):
+            prediction: Prediction = segmenter(image, true)
+            small = prediction.targets(true)
+            warped += confusion(prediction.logits.argmax(dim=1), small, count).cpu()
+            ceiling += confusion(_best(small, prediction, true), true, count).cpu()
+            predicted = prediction.labels((true.shape[1], true.shape[2]))[0].cpu()
+        else:
+            predicted = segmenter.segment(image, true)[0].cpu()
+        full += confusion(predicted, labels, count)
+        bands += boundary_counts(
+            predicted.numpy(),
+            labels.numpy(),
+            num_classes=count,
+            width=boundary_width,
+            ignore_index=IGNORE_INDEX,
+        )
+    boundary = bands[0].double() / bands[1]
+    scores = {"miou": float(mean_iou(full)), "boundary_iou": float(boundary.nanmean())}
+    if isinstance(segmenter, SampledSegmenter):
+        scores |= {"miou_warped": float(mean_iou(warped)), "ceiling": float(mean_iou(ceiling))}
+    return {
+        **scores,
+        **{f"iou/{n}": float(v) for n, v in iou_report(full, names, merged).items()},
+        **{f"ceiling/{n}": float(v) for n, v in iou_report(ceiling, names, merged).items()},
+        **{
+            f"boundary_iou/{n}": float(v)
+            for n, v in zip(names, boundary, strict=True)
+            if not bool(v.isnan())
+        },
+    }
+
+
+def _best(small: Tensor, prediction: Prediction, true: Tensor) -> Tensor:
+    """The labels (1, H, W) if the true ones (1, h, w) were predicted."""
+    one_hot = _one_hot(small, prediction.logits.shape[1])
+    return unwarp_labels(one_hot, prediction.grid, (true.shape[1], true.shape[2]))
+
+
+def _one_hot(labels: Tensor, count: int) -> Tensor:
+    """(b, k, h, w); all zeros where there is no class."""
+    return F.one_hot(labels.long().clamp_max(count), count + 1)[..., :count].movedim(-1, 1).float()

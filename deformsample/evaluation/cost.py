@@ -1,0 +1,116 @@
+"""What segmenting an image costs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from deformsample.conventions import STAGES
+from deformsample.data import SplitDataset
+from deformsample.segmenters import Segmenter
+
+
+@torch.no_grad()
+def cost(segmenter: Segmenter, part: SplitDataset, repeats: int = 5) -> dict[str, float]:
+    """Measure what the segmentation of one image costs, on the segmenter's device.
+
+    Args:
+        segmenter: in eval mode.
+        part: its first image is taken.
+        repeats: medians are over this many runs, after one that does not count.
+
+    Returns:
+        ``seconds/STAGE`` for ``decode`` and every stage of the method, their sum ``seconds``
+        without ``decode``; ``gigamacs`` (multiply-adds of convolutions and matrix products);
+        ``pixels`` that the network sees; and ``megabytes``, the highest memory above that at rest
+        (of the process on a CPU, where the system is Linux; of the GPU's allocator). A process that
+        has worked before keeps memory at hand that it does not need: measure in a new one.
+    """
+    sample = part.samples[0]
+    decode = [_seconds(lambda: part.dataset.read_image(sample)) for _ in range(repeats + 1)][1:]
+    item = part[0]
+    device = segmenter.mean.device
+    image, labels = item["image"].to(device)[None], item["labels"].to(device)[None]
+
+    def work() -> Tensor:
+        return segmenter.segment(image, labels)
+
+    memory = peak_memory(work, device)
+    work()
+    stages = [_stage_seconds(work, device) for _ in range(repeats)]
+    seconds = {name: median(run[name] for run in stages) for name in STAGES}
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return {
+        "seconds/decode": median(decode),
+        **{f"seconds/{name}": value for name, value in seconds.items()},
+        "seconds": sum(seconds.values()),
+        "gigamacs": counter.get_total_flops() / 2e9,
+        "pixels": float(segmenter.pixels((image.shape[2], image.shape[3]))),
+        **memory,
+    }
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = perf_counter()
+    work()
+    return perf_counter() - start
+
+
+def _stage_seconds(work: Callable[[], object], device: torch.device) -> dict[str, float]:
+    on_gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it talks of its own start and end
+    with profile(activities=activities) as profiler:
+        work()
+    events = {event.key: event for event in profiler.key_averages()}
+    return {
+        name: (events[name].device_time_total if on_gpu else events[name].cpu_time_total) / 1e6
+        if name in events
+        else 0.0
+        for name in STAGES
+    }
+
+
+def peak_memory(
+    work: Callable[[], object], device: torch.device, rest: int | None = None
+) -> dict[str, float]:
+    """``megabytes`` that work takes at most, beyond those at rest; empty where nobody tells.
+
+    Args:
+        work: what to do.
+        device: whose memory it takes.
+        rest: bytes of :func:`memory_in_use` before any work; ``None`` for those of now.
+    """
+    before = memory_in_use(device) if rest is None else rest
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return {"megabytes": (torch.cuda.max_memory_allocated(device) - before) / 1e6}
+    marks = Path("/proc/self/clear_refs")
+    if not marks.exists():
+        return {}
+    marks.write_text("5")  # forgets the highest memory so far
+    work()
+    return {"megabytes": (_resident("VmHWM") - before) / 1e6}
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Bytes of the GPU's allocator, or of this process where the system is Linux; else 0."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return _resident("VmRSS") if Path("/proc/self/status").exists() else 0
+
+
+def _resident(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    line = next(line for line in lines if line.startswith(name))
+    return int(line.split()[1]) * 1024

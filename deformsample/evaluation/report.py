@@ -1,0 +1,254 @@
+"""From the measurements of all runs to a CSV file, a Markdown table and plots."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from deformsample.conventions import STAGES
+from deformsample.errors import DataError
+from deformsample.evaluation.plan import Plan, Run
+from deformsample.evaluation.runner import ACCURACY, COST
+from deformsample.files.writing import whole_file
+from deformsample.plotting import OKABE_ITO
+
+_MARKERS = "osD^vP*X<>"
+_DECADE = 10
+_COSTS = frozenset({"pixels", "gigamacs", "megabytes", "seconds"})
+
+
+@dataclass(frozen=True)
+class Row:
+    """All runs of one method at one budget."""
+
+    method: str
+    budget: str
+    seeds: Sequence[int]
+    accuracy: Mapping[str, Sequence[float]]
+    """Values by name, one for each seed."""
+
+    cost: Mapping[str, float]
+    """Empty where it is not measured yet."""
+
+    def mean(self, name: str) -> float:
+        """Mean over the seeds; NaN where there is no value."""
+        return fmean(self.accuracy[name]) if name in self.accuracy else math.nan
+
+    def deviation(self, name: str) -> float:
+        """Standard deviation over the seeds, of the sample; NaN for a single seed."""
+        values = self.accuracy.get(name, ())
+        return stdev(values) if len(values) > 1 else math.nan
+
+
+def collect(plan: Plan, done: Iterable[Run]) -> list[Row]:
+    """Read the measurements of all runs that have one, by budget and method."""
+    found = [run for run in done if (run.folder / ACCURACY).is_file()]
+    rows = []
+    for budget in plan.budgets:
+        for method in plan.methods:
+            own = [run for run in found if (run.method, run.budget) == (method, budget)]
+            if not own:
+                continue
+            scores = [json.loads((run.folder / ACCURACY).read_text()) for run in own]
+            names = [name for name in scores[0] if all(name in score for score in scores)]
+            costs = [run.folder / COST for run in own if (run.folder / COST).is_file()]
+            rows.append(
+                Row(
+                    method,
+                    budget,
+                    [run.seed for run in own],
+                    {name: [score[name] for score in scores] for name in names},
+                    json.loads(costs[0].read_text()) if costs else {},
+                )
+            )
+    return rows
+
+
+def write_csv(rows: Sequence[Row], file: Path) -> None:
+    """One line for each run; costs are those of the method's first run."""
+    measured = list(dict.fromkeys(name for row in rows for name in row.accuracy))
+    costs = list(dict.fromkeys(name for row in rows for name in row.cost))
+    with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["method", "budget", "seed", *measured, *costs])
+        for row in rows:
+            for number, seed in enumerate(row.seeds):
+                scores = [
+                    f"{row.accuracy[name][number]:.5f}" if name in row.accuracy else ""
+                    for name in measured
+                ]
+                writer.writerow(
+                    [
+                        *(row.method, row.budget, seed, *scores),
+                        *(f"{row.cost[name]:.6g}" if name in row.cost else "" for name in costs),
+                    ]
+                )
+
+
+def read_csv(file: Path) -> list[Row]:
+    """Read what :func:`write_csv` wrote.
+
+    Raises:
+        DataError: no such file, or one without the columns of a benchmark.
+    """
+    if not file.is_file():
+        raise DataError(f"Expected the results of a benchmark, but there is no file {file}.")
+    with file.open(newline="", encoding="utf-8") as stream:
+        lines = list(csv.DictReader(stream))
+    if not lines or not {"method", "budget", "seed", "miou"} <= set(lines[0]):
+        raise DataError(
+            f"Expected the columns method, budget, seed, miou ... and a line for each run in "
+            f"{file}, but got {list(lines[0]) if lines else 'no lines'}."
+        )
+    rows = []
+    keys = dict.fromkeys((line["method"], line["budget"]) for line in lines)
+    for method, budget in keys:
+        own = [line for line in lines if (line["method"], line["budget"]) == (method, budget)]
+        numbers = {
+            name: [float(line[name]) for line in own]
+            for name in list(own[0])[3:]
+            if all(line[name] for line in own)
+        }
+        costs = {name for name in numbers if name in _COSTS or name.startswith("seconds/")}
+        rows.append(
+            Row(
+                method,
+                budget,
+                [int(line["seed"]) for line in own],
+                {name: values for name, values in numbers.items() if name not in costs},
+                {name: values[0] for name, values in numbers.items() if name in costs},
+            )
+        )
+    return rows
+
+
+def best_baseline(plan: Plan, rows: Sequence[Row], budget: str, name: str) -> float:
+    """The highest mean of any baseline at a budget; NaN without one."""
+    values = [
+        row.mean(name) for row in rows if row.budget == budget and plan.methods[row.method].baseline
+    ]
+    return max(values, default=math.nan)
+
+
+def markdown(plan: Plan, rows: Sequence[Row]) -> str:
+    """Two tables for each budget: what the methods reach, and what they cost."""
+    parts = []
+    for budget, (height, width) in plan.budgets.items():
+        own = [r for r in rows if r.budget == budget and plan.methods[r.method].shown]
+        if own:
+            parts.append(f"### {budget}: {height} x {width} samples")
+            parts.append(_accuracy_table(plan, rows, own))
+            if any(row.cost for row in own):
+                parts.append(_cost_table(own))
+    return "\n\n".join(parts) + "\n"
+
+
+def _accuracy_table(plan: Plan, rows: Sequence[Row], own: Sequence[Row]) -> str:
+    columns = {
+        **{f"iou/{name}": name for name in plan.classes},
+        "miou": "mean IoU",
+        "boundary_iou": "boundary IoU",
+        "miou_warped": "warped mean IoU",
+        "ceiling": "ceiling",
+    }
+    lines = [["method", *columns.values(), "runs"]]
+    for row in own:
+        cells = [row.method]
+        for key in columns:
+            base = best_baseline(plan, rows, row.budget, key)
+            shown = key.startswith("iou/") and base > 0
+            gain = f" ({row.mean(key) / base - 1:+.0%})" if shown else ""
+            cells.append(_value(row, key) + gain)
+        lines.append([*cells, str(len(row.seeds))])
+    return table(lines)
+
+
+def _cost_table(own: Sequence[Row]) -> str:
+    names = ("decode", *STAGES)
+    lines = [
+        ["method", "multiply-adds", "memory", *(f"{n} (ms)" for n in names), "all but decode (ms)"]
+    ]
+    for row in own:
+        if row.cost:
+            memory = f"{row.cost['megabytes']:.0f} MB" if "megabytes" in row.cost else "-"
+            lines.append(
+                [
+                    *(row.method, f"{row.cost['gigamacs']:.2f} G", memory),
+                    *(f"{row.cost[f'seconds/{name}'] * 1e3:.1f}" for name in names),
+                    f"{row.cost['seconds'] * 1e3:.0f}",
+                ]
+            )
+    return table(lines)
+
+
+def _value(row: Row, name: str) -> str:
+    mean, deviation = row.mean(name), row.deviation(name)
+    if math.isnan(mean):
+        return "-"
+    spread = "" if math.isnan(deviation) else f" ± {deviation:.3f}"
+    return f"{mean:.3f}{spread}"
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as a Markdown table; the first one is its head."""
+    head, *body = lines
+    rows = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
+    """Accuracy against samples, and against seconds, one pair of panels for each class."""
+    timed = any(row.cost for row in rows)
+    figure = Figure(
+        figsize=(4.6 * (1 + timed) + 2.2, 3.4 * len(plan.classes)), layout="constrained"
+    )
+    axes = figure.subplots(len(plan.classes), 1 + timed, squeeze=False)
+    done = {row.method for row in rows}
+    shown = [name for name, method in plan.methods.items() if method.shown and name in done]
+    for name, panels in zip(plan.classes, axes, strict=True):
+        for number, method in enumerate(shown):
+            own = [row for row in rows if row.method == method]
+            _curve(panels[0], own, f"iou/{name}", plan, number)
+            if timed:
+                _curve(panels[1], [r for r in own if r.cost], f"iou/{name}", None, number)
+        panels[0].set_ylabel(f"IoU, {name}")
+        panels[0].set_xlabel("samples per image")
+        if timed:
+            panels[1].set_xlabel("seconds per image, without decoding")
+        for panel in panels:
+            low, high = panel.get_xlim()
+            if low > 0 and high / low > _DECADE:
+                panel.set_xscale("log")
+            panel.grid(visible=True, which="both", alpha=0.25)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize="small")
+    return figure
+
+
+def _curve(axes: Axes, own: Sequence[Row], key: str, plan: Plan | None, number: int) -> None:
+    points = [row for row in own if key in row.accuracy]
+    if not points:
+        return
+    x = [math.prod(plan.budgets[r.budget]) if plan else r.cost["seconds"] for r in points]
+    y = [row.mean(key) for row in points]
+    spread = [0.0 if math.isnan(row.deviation(key)) else row.deviation(key) for row in points]
+    axes.errorbar(
+        x,
+        y,
+        yerr=spread,
+        label=points[0].method,
+        color=OKABE_ITO[number % len(OKABE_ITO)],
+        marker=_MARKERS[number % len(_MARKERS)],
+        linestyle="-" if number < len(OKABE_ITO) else "--",
+        markersize=5,
+        capsize=2,
+        linewidth=1.2,
+    )

@@ -1,0 +1,1 @@
+"""Files in and out: checked first, written whole, as arrays."""

@@ -1,0 +1,101 @@
+"""From what label files hold to class ids, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from deformsample.conventions import IGNORE_INDEX, Colour, Pixels
+from deformsample.errors import DataError, listed
+from deformsample.files.images import save_image
+
+
+def check_ids(ids: Pixels, num_classes: int, source: object) -> Pixels:
+    """Pass class ids on if all are below ``num_classes`` or ``IGNORE_INDEX``.
+
+    Raises:
+        DataError: naming ``source`` and the ids that do not fit.
+    """
+    counts = np.bincount(ids.ravel(), minlength=256)
+    wrong = [int(i) for i in np.flatnonzero(counts) if num_classes <= i != IGNORE_INDEX]
+    if wrong:
+        raise DataError(
+            f"Expected label ids from 0 to {num_classes - 1}, or {IGNORE_INDEX} to ignore, but "
+            f"{source} holds {listed(wrong)}: add the classes, or mend the labels."
+        )
+    return ids
+
+
+def ids_from_colours(
+    colours: Pixels,
+    table: Sequence[Colour],
+    *,
+    threshold: int | None,
+    ignore: Sequence[Colour] | None,
+    source: object,
+) -> Pixels:
+    """Class ids of a coloured label map.
+
+    Args:
+        colours: (h, w, 3).
+        table: the colour of each class.
+        threshold: take a channel above it as 255 and others as 0 first; ``None`` takes colours as
+            they are.
+        ignore: colours without a class; ``None`` ignores every colour that no class has.
+        source: what an error names.
+
+    Returns:
+        (h, w) uint8, ``IGNORE_INDEX`` where there is no class.
+
+    Raises:
+        DataError: a colour is neither a class's nor in ``ignore``.
+    """
+    if threshold is not None:
+        colours = np.where(colours > threshold, 255, 0).astype(np.uint8)
+    codes = colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+    ids = np.full(codes.shape, IGNORE_INDEX, dtype=np.uint8)
+    known = np.zeros(codes.shape, dtype=bool)
+    for number, colour in enumerate(table):
+        match = codes == _code(colour)
+        ids[match] = number
+        known |= match
+    for colour in ignore or ():
+        known |= codes == _code(colour)
+    if ignore is not None and not known.all():
+        wrong = [_colour(code) for code in np.unique(codes[~known])]
+        raise DataError(
+            f"Expected the colours of the classes, but {source} holds {listed(wrong)}: add them "
+            "to the classes or to the ignored colours."
+        )
+    return ids
+
+
+def colours_from_ids(ids: Pixels, table: Sequence[Colour]) -> Pixels:
+    """Colour every pixel by its class: (h, w) to (h, w, 3); ignored pixels are black."""
+    lookup = np.zeros((256, 3), dtype=np.uint8)
+    lookup[: len(table)] = np.array(list(table), dtype=np.uint8)
+    return lookup[ids]
+
+
+def palette(classes: Mapping[str, Colour]) -> list[Colour]:
+    """The colours of the classes, in the order of their ids."""
+    return list(classes.values())
+
+
+def _code(colour: Colour) -> int:
+    red, green, blue = colour
+    return red << 16 | green << 8 | blue
+
+
+def _colour(code: int) -> Colour:
+    return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255
+
+
+def write_indexed(path: Path, ids: Pixels, colours: Sequence[tuple[int, int, int]]) -> None:
+    """Write ids (h, w) as a palette PNG: programs read the ids, viewers show the colours."""
+    image = Image.fromarray(ids)
+    image.putpalette([channel for colour in colours for channel in colour])
+    save_image(image, path)

@@ -1,0 +1,39 @@
+"""Where compiled functions take the place of tensor operations: on the CPU, outside of graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from deformsample.kernels import compiled
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def untraced(function: _Function) -> _Function:
+    """Keep ``torch.compile`` out of a function, whose inner workings are no tensor operations."""
+    made: Any = torch.compiler.disable(function)
+    return cast("_Function", made)
+
+
+def in_bands(rows: int, amount: int, work: Callable[[int, int], object]) -> None:
+    """:func:`deformsample.kernels.compiled.in_bands` in as many threads as torch uses."""
+    compiled.in_bands(rows, amount, work, torch.get_num_threads())
+
+
+def in_threads(jobs: Sequence[Callable[[], object]]) -> None:
+    """Do jobs side by side, in as many threads as torch uses."""
+    compiled.in_threads(jobs, torch.get_num_threads())
+
+
+def is_constant(*tensors: Tensor) -> bool:
+    """Tensors on the CPU that no gradient is wanted for: compiled functions may work on them.
+
+    While torch traces a graph, to compile or export it, there are only tensor operations.
+    """
+    learning = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+    return on_cpu and not learning and not torch.compiler.is_compiling()

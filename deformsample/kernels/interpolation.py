@@ -1,0 +1,168 @@
+"""From values at the samples of a grid back to the full image: see :mod:`deformsample.geometry`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deformsample.conventions import Size
+from deformsample.errors import ArgumentError
+from deformsample.kernels.checks import (
+    check_border,
+    check_class_count,
+    check_grid_shape,
+    check_size,
+    check_values_shape,
+)
+from deformsample.kernels.raster import Floats, Runs, paint_labels, paint_values, scan
+
+Labels = npt.NDArray[np.uint8]
+Singles = npt.NDArray[np.float32]
+
+JUST_INSIDE = 1 - 64 * float(np.finfo(np.float64).eps)
+"""Where the last row and column of pixels are looked for. Runs are closed at their start and open
+at their end, so that neighbours share no point; at 1, these pixels would belong to nobody."""
+
+
+def unwarp(
+    values: npt.NDArray[Any], grid: npt.NDArray[Any], size: Size, threads: int | None = None
+) -> Singles:
+    """Bring values at the samples of a grid back to the image, as :func:`.geometry.unwarp` does.
+
+    Args:
+        values: (b, c, h, w): logits, probabilities, colours.
+        grid: (b, h, w, 2), a mesh that covers the image.
+        size: (H, W) of the image.
+        threads: to work in; ``None`` for one per CPU.
+
+    Returns:
+        (b, c, H, W) float32.
+
+    Raises:
+        ArgumentError: wrong shapes, or a grid that leaves part of the image uncovered.
+    """
+    vertices, table = _prepared(values, grid, size)
+    return values_at(vertices, table, *pixel_axes(size), threads or _cpus())
+
+
+def unwarp_labels(
+    logits: npt.NDArray[Any], grid: npt.NDArray[Any], size: Size, threads: int | None = None
+) -> Labels:
+    """The class of every pixel, as :func:`.geometry.unwarp_labels` gives it.
+
+    Args:
+        logits: (b, k, h, w), k at most 254.
+        grid: (b, h, w, 2), a mesh that covers the image.
+        size: (H, W) of the image.
+        threads: to work in; ``None`` for one per CPU.
+
+    Returns:
+        (b, H, W) uint8.
+
+    Raises:
+        ArgumentError: wrong shapes, too many classes, or a grid that leaves part of the image
+            uncovered.
+    """
+    vertices, table = _prepared(logits, grid, size)
+    check_class_count(table.shape[2])
+    winners = table.argmax(axis=2).astype(np.uint8)
+    return labels_at(vertices, table, winners, *pixel_axes(size), threads or _cpus())
+
+
+def values_at(
+    vertices: Floats, table: npt.NDArray[Any], rows: Floats, columns: Floats, threads: int
+) -> Singles:
+    """Values at a lattice of points, linear in the triangles of the meshes.
+
+    Args:
+        vertices: (b, h, w, 2), contiguous; border samples exactly on the border.
+        table: (b, h * w, c) at the samples.
+        rows: (n,) y of the points, ascending, at most ``JUST_INSIDE``.
+        columns: (m,) x of the points, likewise.
+        threads: to work in.
+
+    Returns:
+        (b, c, n, m).
+    """
+    samples = table.astype(np.float32, copy=False)
+    values = np.empty((len(table), table.shape[2], len(rows), len(columns)), np.float32)
+
+    def paint(image: int, own: Floats, runs: Runs) -> None:
+        paint_values(runs, own, samples[image], rows, columns, values[image])
+
+    scan(vertices, rows, columns, paint, threads)
+    return values
+
+
+def labels_at(
+    vertices: Floats,
+    table: npt.NDArray[Any],
+    winners: Labels,
+    rows: Floats,
+    columns: Floats,
+    threads: int,
+) -> Labels:
+    """The class at a lattice of points.
+
+    Args:
+        vertices: as of :func:`values_at`.
+        table: (b, h * w, k), scores at the samples.
+        winners: (b, h * w), the class that wins at each.
+        rows: as of :func:`values_at`.
+        columns: as of :func:`values_at`.
+        threads: to work in.
+
+    Returns:
+        (b, n, m).
+    """
+    scores = table.astype(np.float32, copy=False)
+    labels = np.empty((len(table), len(rows), len(columns)), np.uint8)
+
+    def paint(image: int, own: Floats, runs: Runs) -> None:
+        paint_labels(runs, own, scores[image], winners[image], rows, columns, labels[image])
+
+    scan(vertices, rows, columns, paint, threads)
+    return labels
+
+
+def pixel_axes(size: Size) -> tuple[Floats, Floats]:
+    """The y of an image's rows and the x of its columns, normalised, for :func:`values_at`."""
+    height, width = size
+    return _pixel_axis(height), _pixel_axis(width)
+
+
+def _pixel_axis(count: int) -> Floats:
+    from_left = np.arange(count) * (2 / (count - 1)) - 1
+    symmetric = np.where(2 * np.arange(count) < count, from_left, -from_left[::-1])
+    return np.minimum(symmetric, JUST_INSIDE)
+
+
+def _prepared(
+    values: npt.NDArray[Any], grid: npt.NDArray[Any], size: Size
+) -> tuple[Floats, npt.NDArray[Any]]:
+    """The vertices (b, h, w, 2), and the values as a table (b, h * w, c)."""
+    check_grid_shape(grid.shape)
+    check_values_shape(values.shape, grid.shape)
+    check_size(size, "size")
+    for name, array in (("grid", grid), ("values", values)):
+        if not np.issubdtype(array.dtype, np.floating):
+            raise ArgumentError(f"Expected `{name}` of a float dtype, but got {array.dtype}.")
+    b, c = values.shape[:2]
+    return _on_border(grid), np.ascontiguousarray(values.reshape(b, c, -1).transpose(0, 2, 1))
+
+
+def _on_border(grid: npt.NDArray[Any]) -> Floats:
+    """The grid with its border samples exactly on the border, where they must be already."""
+    vertices = np.array(grid, np.float64, order="C")
+    for side, value in ((0, -1.0), (-1, 1.0)):
+        vertices[:, :, side, 0] = value
+        vertices[:, side, :, 1] = value
+    check_border(float(np.abs(vertices - grid).max()))
+    return vertices
+
+
+def _cpus() -> int:
+    return os.cpu_count() or 1

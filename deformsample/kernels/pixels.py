@@ -1,0 +1,109 @@
+"""Work on every pixel of large images on a CPU, compiled: halving, sampling, label boundaries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deformsample.kernels.compiled import compiled
+
+Image = npt.NDArray[Any]
+
+
+@compiled
+def halve_rows(image: Image, halved: npt.NDArray[np.float32], first: int, last: int) -> None:
+    """Halve an image by averaging 2 x 2 pixels; a last row or column without a partner stays.
+
+    Args:
+        image: (c, H, W).
+        halved: (c, h, w), written to in the rows first <= i < last.
+        first: row of the result.
+        last: row of the result.
+    """
+    channels, h, w = image.shape
+    pairs = w // 2
+    for c in range(channels):
+        for i in range(first, last):
+            upper, lower = image[c, 2 * i], image[c, min(2 * i + 1, h - 1)]
+            for j in range(pairs):
+                left = np.float32(upper[2 * j]) + np.float32(lower[2 * j])
+                right = np.float32(upper[2 * j + 1]) + np.float32(lower[2 * j + 1])
+                halved[c, i, j] = (left + right) * np.float32(0.25)
+            if w % 2:
+                last_pair = np.float32(upper[w - 1]) + np.float32(lower[w - 1])
+                halved[c, i, pairs] = last_pair * np.float32(0.5)
+
+
+@compiled
+def add_samples(
+    image: Image,
+    number: int,
+    centres: npt.NDArray[np.float32],
+    levels: npt.NDArray[np.float32],
+    sums: npt.NDArray[np.float32],
+    first: int,
+    last: int,
+) -> None:
+    """Add what a level of an image pyramid contributes to samples between two levels.
+
+    Args:
+        image: the level (c, H, W).
+        number: of the level; its pixels are 2^number wide.
+        centres: (h, w, 2), points (x, y) in pixels of level 0, counted from the image's outer edge;
+            outside, the border pixel counts.
+        levels: (h, w), the level that each sample asks for; it gets nothing from those that are 1
+            or more away.
+        sums: (c, h, w), added to in the rows first <= i < last.
+        first: row of the samples.
+        last: row of the samples.
+    """
+    channels, height, width = image.shape
+    one, scale = np.float32(1), np.float32(0.5**number)
+    right_most, lowest = np.float32(width - 1), np.float32(height - 1)
+    for i in range(first, last):
+        for j in range(levels.shape[1]):
+            share = one - abs(levels[i, j] - np.float32(number))
+            if share <= 0:
+                continue
+            x = min(max(centres[i, j, 0] * scale - np.float32(0.5), np.float32(0)), right_most)
+            y = min(max(centres[i, j, 1] * scale - np.float32(0.5), np.float32(0)), lowest)
+            left, top = int(x), int(y)
+            right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
+            a, b = x - np.float32(left), y - np.float32(top)
+            for c in range(channels):
+                upper = np.float32(image[c, top, left]) * (one - a)
+                upper += np.float32(image[c, top, right]) * a
+                lower = np.float32(image[c, bottom, left]) * (one - a)
+                lower += np.float32(image[c, bottom, right]) * a
+                sums[c, i, j] += share * (upper * (one - b) + lower * b)
+
+
+@compiled
+def mark_boundaries(
+    labels: npt.NDArray[np.uint8],
+    ignored: int,
+    marks: npt.NDArray[np.uint8],
+    first: int,
+    last: int,
+) -> None:
+    """Write 1 where a pixel's label differs from a neighbour's, 0 elsewhere.
+
+    Args:
+        labels: (h, w).
+        ignored: pixels with this label have no boundary with any other.
+        marks: (h, w), written to.
+        first: row.
+        last: row.
+    """
+    h, w = labels.shape
+    for i in range(first, last):
+        above, below = labels[max(i - 1, 0)], labels[min(i + 1, h - 1)]
+        row = labels[i]
+        for j in range(w):
+            own = row[j]
+            differs = False
+            for other in (above[j], below[j], row[max(j - 1, 0)], row[min(j + 1, w - 1)]):
+                differs |= (other != own) & (other != ignored)
+            marks[i, j] = differs & (own != ignored)

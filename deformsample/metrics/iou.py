@@ -1,0 +1,104 @@
+"""Intersection over union, from counts over the whole data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from deformsample.conventions import IGNORE_INDEX
+
+
+def class_iou(confusion: Tensor) -> Tensor:
+    """Intersection over union of every class (Everingham et al. 2010).
+
+    Args:
+        confusion: (k, k) counts, rows are true classes, columns predicted ones.
+
+    Returns:
+        (k,) float64 in [0, 1]; NaN for a class that is neither there nor predicted.
+    """
+    confusion = confusion.double()
+    hit = confusion.diagonal()
+    return hit / (confusion.sum(dim=0) + confusion.sum(dim=1) - hit)
+
+
+def mean_iou(confusion: Tensor) -> Tensor:
+    """Mean of :func:`class_iou` over the classes that are there or predicted, float64."""
+    return class_iou(confusion).nanmean()
+
+
+def merged_iou(confusion: Tensor, members: Sequence[int]) -> Tensor:
+    """Intersection over union of several classes taken as one, float64."""
+    confusion = confusion.double()
+    chosen = torch.zeros(len(confusion), dtype=torch.bool, device=confusion.device)
+    chosen[list(members)] = True
+    hit = confusion[chosen][:, chosen].sum()
+    return hit / (confusion[chosen].sum() + confusion[:, chosen].sum() - hit)
+
+
+def iou_report(
+    confusion: Tensor, names: Sequence[str], merged: Mapping[str, Sequence[str]]
+) -> dict[str, Tensor]:
+    """Per-class and merged IoU by name; classes that never occur are left out.
+
+    Args:
+        confusion: (k, k) counts.
+        names: of the k classes.
+        merged: further names, each for a list of classes taken as one.
+    """
+    report = dict(zip(names, class_iou(confusion), strict=True))
+    for name, members in merged.items():
+        report[name] = merged_iou(confusion, [names.index(member) for member in members])
+    return {name: value for name, value in report.items() if not bool(value.isnan())}
+
+
+def boundary_counts(
+    predicted: npt.NDArray[np.uint8],
+    true: npt.NDArray[np.uint8],
+    *,
+    num_classes: int,
+    width: int,
+    ignore_index: int,
+) -> Tensor:
+    """Intersection and union of the boundary bands of every class in one image.
+
+    A class's band is the part of its mask that lies within ``width`` pixels of the mask's boundary;
+    the image's own border is none (Cheng et al. 2021, "Boundary IoU"). Summed over the images of a
+    data set, the first row over the second is the boundary IoU.
+
+    Args:
+        predicted: (h, w) class ids.
+        true: (h, w) class ids.
+        num_classes: how many classes there are.
+        width: of the band, in pixels; the paper takes 2 % of the image's diagonal.
+        ignore_index: true id of pixels that do not count.
+
+    Returns:
+        (2, num_classes) int64.
+    """
+    valid = true != ignore_index
+    counts = torch.zeros(2, num_classes, dtype=torch.long)
+    for number in range(num_classes):
+        ours, theirs = (_band((ids == number) & valid, width) & valid for ids in (predicted, true))
+        counts[0, number] = int(np.count_nonzero(ours & theirs))
+        counts[1, number] = int(np.count_nonzero(ours | theirs))
+    return counts
+
+
+def _band(mask: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
+    inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=width)
+    band: npt.NDArray[np.bool_] = mask & (inside == 0)
+    return band
+
+
+def confusion(predicted: Tensor, true: Tensor, count: int) -> Tensor:
+    """Counts (count, count) of pixels by true and predicted class, of maps of any one shape."""
+    return multiclass_confusion_matrix(
+        predicted.long().flatten(), true.long().flatten(), count, ignore_index=IGNORE_INDEX
+    )

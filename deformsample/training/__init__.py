@@ -1,0 +1,1 @@
+"""The training loop: tasks, callbacks, resuming and the run folder."""

@@ -1,0 +1,135 @@
+"""Faults of training that would otherwise go unnoticed: non-finite numbers, and collapse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor
+from torch.optim import Optimizer
+
+from deformsample.data import Batch, LabelledBatch
+from deformsample.data.splits import Split
+from deformsample.errors import SamplingError, TrainingError
+from deformsample.geometry import sample_areas
+from deformsample.samplers.downsampler import Downsampler
+
+AnyBatch: TypeAlias = "Batch | LabelledBatch"
+
+COLLAPSED = 0.01
+"""Of the image; uniform sampling has half of its samples on half of it."""
+
+
+class FaultWatch(pl.Callback):
+    """Finds gradients that are not finite, and samplers that put all samples in one place.
+
+    Gradients are looked at in every step, one step later, so that a GPU never waits. A sampler has
+    collapsed where half of its samples stand for less than a hundredth of an image; it is looked
+    at in the first batch of every validation. One whose places are no numbers ends the run whatever
+    ``action`` is; the files are named then, too.
+
+    Args:
+        action: ``stop`` ends the run with an error that names the files; ``skip`` takes such a
+            step's gradients as zero, warns, and goes on.
+    """
+
+    def __init__(self, action: Literal["stop", "skip"] = "stop") -> None:
+        self.action = action
+        self._files: Sequence[str] = ()
+        self._last: tuple[Tensor, int, Sequence[str]] | None = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: AnyBatch, batch_idx: int
+    ) -> None:
+        """Look at the step before, and keep the names of this one's files."""
+        self._look()
+        self._files = _files(trainer, batch, "train")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the last step before a checkpoint is written."""
+        self._look()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the last step before its weights are measured."""
+        self._look()
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Keep whether all gradients are finite."""
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        finite = torch.stack([gradient.norm() for gradient in gradients]).sum().isfinite()
+        if self.action == "skip":
+            for gradient in gradients:
+                gradient.masked_fill_(~finite, 0.0)
+        self._last = finite, trainer.global_step, self._files
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Name the files at which a sampler failed."""
+        if isinstance(exception, SamplingError):
+            rank_zero_warn(f"The last training step was of the files {', '.join(self._files)}.")
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: AnyBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Look at where the samples are."""
+        sampling = next((m for m in pl_module.children() if isinstance(m, Downsampler)), None)
+        if batch_idx or trainer.sanity_checking or sampling is None:
+            return
+        with torch.no_grad():
+            truth: Any = batch.get("labels")  # only oracles look at it
+            grid = sampling.downsample(batch["image"], truth).grid
+        share = float(densest_half(grid).min())
+        if share < COLLAPSED:
+            files = ", ".join(_files(trainer, batch, "val"))
+            self._tell(
+                f"Expected samples all over the images, but half of them lie on {share:.2%} of "
+                f"one of {files}: give the density more floor, or the edge term more weight."
+            )
+
+    def _look(self) -> None:
+        if self._last is None:
+            return
+        finite, step, files = self._last
+        self._last = None
+        if not bool(finite):
+            self._tell(
+                f"Expected finite gradients, but those of step {step} are not, for the files "
+                f"{', '.join(files)}: lower the learning rate, or look at these files."
+            )
+
+    def _tell(self, text: str) -> None:
+        if self.action == "stop":
+            raise TrainingError(
+                f"{text} The checkpoints are those of before; FaultWatch's `action: skip` goes on."
+            )
+        rank_zero_warn(text)
+
+
+def densest_half(grid: Tensor) -> Tensor:
+    """The share of each image that the denser half of its samples stand for.
+
+    Args:
+        grid: (b, h, w, 2).
+
+    Returns:
+        (b,), in [0, 0.5].
+    """
+    areas = sample_areas(grid).abs().flatten(1).sort(dim=1).values
+    return areas[:, : areas.shape[1] // 2].sum(dim=1) / areas.sum(dim=1)
+
+
+def _files(trainer: pl.Trainer, batch: AnyBatch, split: Split) -> list[str]:
+    part = trainer.datamodule.parts[split]  # type: ignore[attr-defined]
+    return [str(part.file(index)) for index in batch["index"].tolist()]
