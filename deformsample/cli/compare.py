@@ -11,13 +11,14 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deformsample.cli.images import UNTRAINED, default_budget, untrained
 from deformsample.conventions import Colour
 from deformsample.data import SplitDataset
 from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError
 from deformsample.files.writing import whole_file
-from deformsample.inference.model import Model, as_batch, load
+from deformsample.inference.inputs import as_batch
+from deformsample.inference.loading import UNTRAINED, default_budget, load, untrained
+from deformsample.inference.model import SegmentationModel
 from deformsample.metrics.iou import class_iou, confusion
 from deformsample.metrics.restoration import restoration_quality
 from deformsample.plotting import (
@@ -26,6 +27,7 @@ from deformsample.plotting import (
     comparison_figure,
     comparison_page,
     differing_places,
+    picture_of,
     sampled_picture,
     zoom_figure,
 )
@@ -76,7 +78,9 @@ def _compare(options: argparse.Namespace) -> None:
     if options.output.suffix not in (".html", ".png"):
         raise ArgumentError(f"Expected `--output` to end in .html or .png, not {options.output}.")
     given = [name for name in options.models if name not in UNTRAINED]
-    models = {name: load(name, options.device, options.trust) for name in given}
+    models = {
+        name: load(name, options.device, options.trust, kind=SegmentationModel) for name in given
+    }
     classes = _common_classes(list(models.values()))
     image, truth = _image_and_truth(options)
     pictures = _titled(_pictures(options, models, image), options.models)
@@ -96,7 +100,7 @@ def _compare(options: argparse.Namespace) -> None:
         _write(comparison_figure(image, truth, titled, classes), options.output)
 
 
-def _common_classes(models: Sequence[Model]) -> Mapping[str, Colour]:
+def _common_classes(models: Sequence[SegmentationModel]) -> Mapping[str, Colour]:
     classes = models[0].classes if models else {}
     if any(list(model.classes) != list(classes) for model in models):
         raise ArgumentError("Expected checkpoints with the same classes, but they differ.")
@@ -104,11 +108,14 @@ def _common_classes(models: Sequence[Model]) -> Mapping[str, Colour]:
 
 
 def _pictures(
-    options: argparse.Namespace, models: Mapping[str, Model], image: Tensor
+    options: argparse.Namespace, models: Mapping[str, SegmentationModel], image: Tensor
 ) -> list[SampledPicture]:
     """In the order of the arguments; checkpoints first say how many samples there are."""
     size = (image.shape[1], image.shape[2])
-    segmented = {k: model.picture(image, model.segmenter.title) for k, model in models.items()}
+    segmented = {
+        name: picture_of(model.segmenter, image[None].to(model.device), model.segmenter.title)
+        for name, model in models.items()
+    }
     wanted: tuple[int, int] | int = options.pixels or default_budget(size)
     if segmented and options.pixels is None:
         small = next(iter(segmented.values())).small

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from deformsample.conventions import Size
 from deformsample.geometry import unwarp
-from deformsample.samplers.downsampler import Downsampler
-from deformsample.segmenters import Predicted, Segmenter
+from deformsample.samplers.downsampler import Downsampled, Downsampler
+from deformsample.segmenters import Prediction, Segmenter
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SegmentedPicture(SampledPicture):
 @torch.no_grad()
 def sampled_picture(downsampler: Downsampler, image: Tensor, title: str) -> SampledPicture:
     """Sample one image (1, 3, H, W), for a figure."""
-    sampled = downsampler.downsample(image)
+    sampled: Downsampled = downsampler(image)
     return SampledPicture(title, sampled.grid[0], sampled.density[0, 0], sampled.image[0])
 
 
@@ -53,7 +53,7 @@ def picture_of(
 ) -> SegmentedPicture:
     """Sample and segment one image (1, 3, H, W), for a figure; oracles see the labels (1, H, W)."""
     height, width = image.shape[2:]
-    prediction: Predicted = segmenter(image, labels)
+    prediction: Prediction = segmenter(image, labels)
     sampled = prediction.sampled
     return SegmentedPicture(
         title,

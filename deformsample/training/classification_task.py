@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
+from deformsample.checkpoints.archive import FORMAT
 from deformsample.checkpoints.card import model_card
 from deformsample.classifiers import Classifier
 from deformsample.data import ClassificationData, LabelledBatch
@@ -103,7 +104,7 @@ class ClassificationTask(pl.LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         own = data if isinstance(data, ClassificationData) else None
         checkpoint["deformsample"] = {
-            "format": 1,
+            "format": FORMAT,
             "classifier": self.architecture,
             "classes": self.classes,
             "level": own.level if own else 0,

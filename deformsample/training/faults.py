@@ -15,7 +15,6 @@ from deformsample.data import Batch, LabelledBatch
 from deformsample.data.splits import Split
 from deformsample.errors import SamplingError, TrainingError
 from deformsample.geometry import sample_areas
-from deformsample.samplers.downsampler import Downsampler
 
 AnyBatch: TypeAlias = "Batch | LabelledBatch"
 
@@ -84,12 +83,13 @@ class FaultWatch(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Look at where the samples are."""
-        sampling = next((m for m in pl_module.children() if isinstance(m, Downsampler)), None)
-        if batch_idx or trainer.sanity_checking or sampling is None:
+        models = (m for m in pl_module.children() if hasattr(m, "downsampler"))
+        downsampler: Any = next((model.downsampler for model in models), None)
+        if batch_idx or trainer.sanity_checking or downsampler is None:
             return
         with torch.no_grad():
             truth: Any = batch.get("labels")  # only oracles look at it
-            grid = sampling.downsample(batch["image"], truth).grid
+            grid = downsampler(batch["image"], truth).grid
         share = float(densest_half(grid).min())
         if share < COLLAPSED:
             files = ", ".join(_files(trainer, batch, "val"))

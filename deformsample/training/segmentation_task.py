@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from deformsample.checkpoints.archive import FORMAT
 from deformsample.checkpoints.card import model_card
 from deformsample.conventions import IGNORE_INDEX, Colour
 from deformsample.data import Batch, SegmentationData
@@ -21,7 +22,7 @@ from deformsample.losses import DensityTerm
 from deformsample.metrics.budget_curve import BudgetCurve
 from deformsample.metrics.iou import iou_report, mean_iou
 from deformsample.samplers import ErrorCurveSampler
-from deformsample.segmenters import Predicted, SampledSegmenter, Segmenter
+from deformsample.segmenters import Prediction, Segmenter
 
 
 class SegmentationTask(pl.LightningModule):
@@ -69,7 +70,13 @@ class SegmentationTask(pl.LightningModule):
         # Not by `log(sync_dist=True)`, which rounds the mean batch size of uneven processes.
         self.mean_loss = MeanMetric()
         self.mean_terms: dict[str, MeanMetric] = {}
-        sampler = segmenter.sampler if isinstance(segmenter, SampledSegmenter) else None
+        if getattr(loss, "needs_grid", False) and segmenter.downsampler is None:
+            raise ArgumentError(
+                f"Expected a loss that needs no sampling grid for {type(segmenter).__name__}, but "
+                f"got {type(loss).__name__}: set `model.loss.class_path` to "
+                "`deformsample.losses.TileLoss`."
+            )
+        sampler = segmenter.downsampler.sampler if segmenter.downsampler else None
         self.budget_curve = (
             BudgetCurve(sampler.minimum, sampler.maximum)
             if isinstance(sampler, ErrorCurveSampler)
@@ -97,9 +104,9 @@ class SegmentationTask(pl.LightningModule):
         """See :meth:`on_fit_start`."""
         self._prepare_loss()
 
-    def forward(self, image: Tensor, labels: Tensor | None = None) -> Predicted:
+    def forward(self, image: Tensor, labels: Tensor | None = None) -> Prediction:
         """Look at images (b, 3, H, W); oracles see the labels (b, H, W)."""
-        prediction: Predicted = self.segmenter(image, labels)
+        prediction: Prediction = self.segmenter(image, labels)
         return prediction
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -150,7 +157,7 @@ class SegmentationTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what it takes to rebuild the segmenter without the configuration, and its card."""
         checkpoint["deformsample"] = {
-            "format": 1,
+            "format": FORMAT,
             "segmenter": self.architecture,
             "classes": {name: list(colour) for name, colour in self.classes.items()},
             "card": model_card(

@@ -1,5 +1,7 @@
 import math
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -12,10 +14,10 @@ from deformsample.geometry import (
     softmax_density,
     to_pixels,
     warp,
-    warp_blocks,
     warp_labels,
     warp_pyramid,
 )
+from deformsample.samplers.out_of_core import warp_blocks
 
 
 def random_grid(b: int, h: int, w: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -162,12 +164,12 @@ def test_warp_of_blocks_is_the_warp_of_the_whole(size: tuple[int, int], bias: fl
     pyramid = image_pyramid(image)
     largest = 0
 
-    def read(level: int, top: int, bottom: int, left: int, right: int) -> Tensor:
+    def read(level: int, top: int, bottom: int, left: int, right: int) -> npt.NDArray[np.float32]:
         nonlocal largest
         assert 0 <= top < bottom <= pyramid[level].shape[2]
         assert 0 <= left < right <= pyramid[level].shape[3]
         largest = max(largest, bottom - top, right - left)
-        return pyramid[level][0, :, top:bottom, left:right].float()
+        return pyramid[level][0, :, top:bottom, left:right].float().numpy()
 
     grid = random_grid(1, 9, 13)
     expected = warp(image, grid) if bias is None else warp_pyramid(pyramid, grid, bias)
