@@ -36,10 +36,10 @@ def near_boundaries(labels: Tensor, distance: int) -> Tensor:
 def pictures(image: Tensor, options: argparse.Namespace) -> Iterator[SampledPicture]:
     """The image as each method samples it; checkpoints keep their own number of samples."""
     budget = image.shape[1] * image.shape[2] // options.side**2
-    for bias in options.level_bias:
+    for bias in options.lod_bias:
         for name, sampler in UNTRAINED.items():
-            downsampler = Downsampler(sampler(), budget, level_bias=bias)
-            yield sampled_picture(downsampler, image[None], f"{name}, level bias {bias:g}")
+            downsampler = Downsampler(sampler(), budget, lod_bias=bias)
+            yield sampled_picture(downsampler, image[None], f"{name}, LOD bias {bias:g}")
     for file in options.checkpoint:
         yield sampled_picture(load(file).downsampler, image[None], file)
 
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6)
     parser.add_argument("--side", type=int, default=8, help="one of so many pixels, per side")
     parser.add_argument("--distance", type=int, default=8, help="to a boundary, in pixels")
-    parser.add_argument("--level-bias", type=float, nargs="+", default=[0.0, 1.0])
+    parser.add_argument("--lod-bias", type=float, nargs="+", default=[0.0, -1.0])
     parser.add_argument("--checkpoint", nargs="*", default=[])
     options = parser.parse_args()
     data = build_data(read_config(options.config), options.root, options.config)

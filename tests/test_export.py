@@ -67,8 +67,8 @@ def session(file: Path) -> onnxruntime.InferenceSession:
     "make",
     [
         lambda: model_of(learned(), UNet(2, (4, 8), refinement=2), sampled_size=(16, 24)),
-        lambda: model_of(learned(), UNet(2, (4,)), sampled_size=400, level_bias=None),
-        lambda: model_of(UniformSampler(), HRNet(2), sampled_size=(16, 24), level_bias=0.0),
+        lambda: model_of(learned(), UNet(2, (4,)), sampled_size=400, lod_bias=None),
+        lambda: model_of(UniformSampler(), HRNet(2), sampled_size=(16, 24), lod_bias=0.0),
     ],
     ids=["pyramid", "bilinear, budget", "uniform, HRNet"],
 )
@@ -112,7 +112,7 @@ def test_an_onnx_file_says_what_it_is(exported: tuple[Path, Path]) -> None:
 
 
 def test_bilinear_uniform_samples_in_onnxruntime(image: Pixels, tmp_path: Path) -> None:
-    model = model_of(UniformSampler(), UNet(3, (4,)), sampled_size=(9, 14), level_bias=None)
+    model = model_of(UniformSampler(), UNet(3, (4,)), sampled_size=(9, 14), lod_bias=None)
     write_onnx(model, SIZE, tmp_path / "new" / "a.onnx")
     results = session(tmp_path / "new" / "a.onnx").run(None, {"image": batch(image).numpy()})
     for own, other in zip(results, eager(model, image), strict=True):

@@ -40,14 +40,14 @@ def write_tiff(path: Path, pixels: np.ndarray, levels: int = 0, **options: objec
 
 
 @pytest.mark.parametrize("levels", [0, 2])
-@pytest.mark.parametrize("bias", [None, 0.0, 1.0])
+@pytest.mark.parametrize("bias", [None, 0.0, -1.0])
 def test_samples_in_parts_are_the_samples_of_the_whole(
     levels: int, bias: float | None, tmp_path: Path
 ) -> None:
     pixels = picture()
     file = write_tiff(tmp_path / "a.tif", pixels, levels, photometric="rgb")
     sampler = UniformSampler() if levels else DetailSampler()
-    downsampler = Downsampler(sampler, (40, 60), level_bias=bias)
+    downsampler = Downsampler(sampler, (40, 60), lod_bias=bias)
     whole = downsampler(torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None])
     with open_large(file) as image:
         assert image.size == SIZE

@@ -33,7 +33,7 @@ def learned(**options: Any) -> SampledSegmenter:
 
 def test_the_parts_are_put_together() -> None:
     image = torch.rand(2, 3, 40, 60)
-    segmenter = learned(sampled_size=(10, 15), thumbnail_scale=0.5, level_bias=None).eval()
+    segmenter = learned(sampled_size=(10, 15), thumbnail_scale=0.5, lod_bias=None).eval()
     prediction = segmenter(image)
     assert prediction.sampled.density.shape == (2, 1, 5, 8)
     torch.testing.assert_close(prediction.sampled.image, warp(image, prediction.grid))

@@ -125,7 +125,7 @@ def density_of(amounts: Tensor, size: Size, *, blur: float, floor: float) -> Ten
     if not 0 < floor <= 1:
         raise ArgumentError(f"Expected `floor` in (0, 1], but got {floor}.")
     uniform = uniform_density(size, amounts.new_zeros(len(amounts), dtype=torch.float32))
-    cells = warp_pyramid(image_pyramid(amounts), identity_grid(size, uniform), level_bias=0.0)
+    cells = warp_pyramid(image_pyramid(amounts), identity_grid(size, uniform), lod_bias=0.0)
     rows, columns = (reflected_gaussian(n, n, blur, like=cells).weights for n in size)
     blurred = rows @ cells @ columns.T
     total = blurred.sum(dim=(2, 3), keepdim=True)

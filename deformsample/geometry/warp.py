@@ -125,7 +125,7 @@ def _halved(side: int) -> int:
     return (side + 1) // 2 if side > 1 else 0
 
 
-def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> Tensor:
+def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, lod_bias: float) -> Tensor:
     """Sample an image from its pyramid, at the level that fits the local stretch of the grid.
 
     A sample that stands for s x s pixels sees the mean of about that many, so that nothing small
@@ -135,7 +135,7 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> 
     Args:
         pyramid: levels (b, c, H / 2^l, W / 2^l), as :func:`image_pyramid` makes them.
         grid: (b, h, w, 2).
-        level_bias: how many levels sharper than the stretch asks for. 0 averages fully, 1 averages
+        lod_bias: added to the level that the stretch asks for. 0 averages fully, -1 averages
             half as many pixels per side.
 
     Returns:
@@ -147,7 +147,7 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> 
     size = (image.shape[2], image.shape[3])
     with torch.no_grad():
         stretch = local_stretch(grid.to(torch.promote_types(grid.dtype, torch.float32)), size)
-        level = stretch.clamp_min(1.0).log2().sub(level_bias).clamp(0, len(pyramid) - 1)
+        level = stretch.clamp_min(1.0).log2().add(lod_bias).clamp(0, len(pyramid) - 1)
     levels = _asked_for(level, len(pyramid))
     centres = to_pixels(grid.to(level.dtype), size) + 0.5
     if is_constant(*pyramid, centres) and dtype == torch.float32:

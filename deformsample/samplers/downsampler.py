@@ -42,9 +42,9 @@ class Downsampler(nn.Module):
             at most, in the aspect of each image.
         thumbnail_scale: how many samples of the thumbnail, per side, go from one sample of a
             uniform small image to the next. The density map is of its size.
-        level_bias: how many levels of the image pyramid sharper than the local stretch asks for; 0
-            averages over each sample's whole area. ``None`` samples the image itself, bilinearly,
-            without antialiasing.
+        lod_bias: added to the pyramid level that the local stretch of the grid asks for, as in
+            computer graphics: 0 averages over the whole area of each sample, -1 is one level
+            sharper. ``None`` samples the image itself, bilinearly, without antialiasing.
         sample_gradient: let the loss move the samples by the differences of the image around them;
             without it, the grid learns only from what the loss says of the grid itself.
     """
@@ -54,7 +54,7 @@ class Downsampler(nn.Module):
         sampler: Sampler,
         sampled_size: tuple[int, int] | int = (64, 128),
         thumbnail_scale: float = 1.0,
-        level_bias: float | None = 1.0,
+        lod_bias: float | None = -1.0,
         sample_gradient: bool = True,  # noqa: FBT001, FBT002 - always given by name, from a config
     ) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Downsampler(nn.Module):
         self.sampler = sampler
         self.sampled_size = sampled_size
         self.thumbnail_scale = thumbnail_scale
-        self.level_bias = level_bias
+        self.lod_bias = lod_bias
         self.sample_gradient = sample_gradient
 
     def forward(self, image: Tensor | ImageSource, labels: Tensor | None = None) -> Downsampled:
@@ -91,11 +91,11 @@ class Downsampler(nn.Module):
             self.normalize.mean.expand(source.count, -1, -1, -1),
         )
         with record_function("thumbnail"):
-            thumbnail = source.sample(uniform, None if self.level_bias is None else 0.0)
+            thumbnail = source.sample(uniform, None if self.lod_bias is None else 0.0)
         with record_function("density"):
             density, grid, curves = self._place(thumbnail, size, labels)
         with record_function("warp"):
-            small = source.sample(grid if self.sample_gradient else grid.detach(), self.level_bias)
+            small = source.sample(grid if self.sample_gradient else grid.detach(), self.lod_bias)
         return Downsampled(small, grid, density, curves)
 
     def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:

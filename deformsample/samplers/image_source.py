@@ -24,12 +24,12 @@ class ImageSource(Protocol):
     def count(self) -> int:
         """How many images there are."""
 
-    def sample(self, grid: Tensor, level_bias: float | None) -> Tensor:
+    def sample(self, grid: Tensor, lod_bias: float | None) -> Tensor:
         """Sample the images at the points of a grid.
 
         Args:
             grid: (b, h, w, 2).
-            level_bias: as of :class:`~deformsample.samplers.Downsampler`.
+            lod_bias: as of :class:`~deformsample.samplers.Downsampler`.
 
         Returns:
             (b, 3, h, w) in [0, 1], on the grid's device.
@@ -63,12 +63,12 @@ class InMemoryImage:
         """How many images there are."""
         return len(self.image)
 
-    def sample(self, grid: Tensor, level_bias: float | None) -> Tensor:
+    def sample(self, grid: Tensor, lod_bias: float | None) -> Tensor:
         """Sample the images; see :class:`ImageSource`."""
         # Dividing the few samples is cheaper than dividing the whole image.
-        if level_bias is None:
+        if lod_bias is None:
             return warp(self.image, grid) / self._white
-        return warp_pyramid(self._pyramid, grid, level_bias) / self._white
+        return warp_pyramid(self._pyramid, grid, lod_bias) / self._white
 
     def rows(self, top: int, bottom: int) -> Tensor:
         """Some rows; see :class:`ImageSource`."""

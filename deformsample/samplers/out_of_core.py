@@ -42,9 +42,9 @@ class OutOfCoreImage:
         """(H, W)."""
         return self.file.size
 
-    def sample(self, grid: Tensor, level_bias: float | None) -> Tensor:
+    def sample(self, grid: Tensor, lod_bias: float | None) -> Tensor:
         """Sample the image; see :class:`~deformsample.samplers.ImageSource`."""
-        samples = warp_blocks(self.file.read, self.size, grid.cpu(), level_bias)
+        samples = warp_blocks(self.file.read, self.size, grid.cpu(), lod_bias)
         return (samples / 255).to(grid.device)
 
     def rows(self, top: int, bottom: int) -> Tensor:
@@ -54,7 +54,7 @@ class OutOfCoreImage:
 
 
 def warp_blocks(
-    read: ReadBlock, image_size: Size, grid: Tensor, level_bias: float | None, side: int = 512
+    read: ReadBlock, image_size: Size, grid: Tensor, lod_bias: float | None, side: int = 512
 ) -> Tensor:
     """Sample an image that is never whole in memory: :func:`warp_pyramid` of its parts.
 
@@ -64,7 +64,7 @@ def warp_blocks(
             over 2^l, rounded up.
         image_size: (H, W) of the image.
         grid: (1, h, w, 2), on the CPU.
-        level_bias: as of :func:`warp_pyramid`; ``None`` samples level 0, as :func:`warp`.
+        lod_bias: as of :func:`warp_pyramid`; ``None`` samples level 0, as :func:`warp`.
         side: of the parts, in pixels of their level.
 
     Returns:
@@ -72,12 +72,12 @@ def warp_blocks(
     """
     check_grid(grid)
     places = grid[0].detach().double()
-    if level_bias is None:
+    if lod_bias is None:
         level = torch.zeros(grid.shape[1:3], dtype=torch.float64)
     else:
         stretch = local_stretch(places[None], image_size)[0]
         last = len(level_sizes(image_size)) - 1
-        level = stretch.clamp_min(1.0).log2().sub(level_bias).clamp(0, last)
+        level = stretch.clamp_min(1.0).log2().add(lod_bias).clamp(0, last)
     centres = (to_pixels(places, image_size) + 0.5).flatten(0, 1)
     level = level.flatten()
     sampled: Tensor | None = None
