@@ -14,11 +14,9 @@ from deformsample.geometry import (
     boundary_density,
     identity_grid,
     resize_grid,
-    sample_areas,
     sampling_grid,
     softmax_density,
     unwarp,
-    warp_labels,
 )
 from deformsample.losses import (
     EdgeDivergence,
@@ -44,6 +42,7 @@ from deformsample.samplers import (
 )
 from deformsample.samplers.downsampler import Downsampled
 from deformsample.segmenters import SampledPrediction, SampledSegmenter, TiledSegmenter
+from deformsample.training.segmentation_task import SegmentationTask
 
 
 def predicted(logits: Tensor, grid: Tensor, density: Tensor, size: Size) -> SampledPrediction:
@@ -73,29 +72,12 @@ def test_cross_entropy_is_torchs_own_without_areas() -> None:
     weights = torch.tensor([1.0, 2.0, 0.5])
     for w in (None, weights):
         expected = F.cross_entropy(logits, labels, w, ignore_index=IGNORE_INDEX)
-        torch.testing.assert_close(cross_entropy(logits, labels, w, None)[0], expected)
+        torch.testing.assert_close(cross_entropy(logits, labels, w)[0], expected)
 
 
-def test_area_weights_make_the_mean_one_over_the_image() -> None:
-    prediction, labels, _ = example()
-    small = warp_labels(labels, prediction.grid).long()
-    areas = sample_areas(prediction.grid)
-    total = weight = 0.0
-    for n in range(2):
-        for i in range(6):
-            for j in range(8):
-                if small[n, i, j] == IGNORE_INDEX:
-                    continue
-                log_p = prediction.logits[n, :, i, j].log_softmax(dim=0)[small[n, i, j]]
-                total -= float(log_p * areas[n, i, j])
-                weight += float(areas[n, i, j])
-    loss = WarpedLoss(area_weighted=True)(prediction, labels, 0.0)["segmentation"]
-    assert float(loss) == pytest.approx(total / weight, rel=1e-5)
-
-
-def test_no_gradient_flows_through_areas_and_labels() -> None:
+def test_no_gradient_flows_through_labels() -> None:
     prediction, labels, scores = example(requires_grad=True)
-    loss = WarpedLoss(area_weighted=True)(prediction, labels, 0.0)["segmentation"]
+    loss = WarpedLoss()(prediction, labels, 0.0)["segmentation"]
     assert not loss.requires_grad
     assert scores.grad is None
 
@@ -137,8 +119,7 @@ def test_constant_labels_have_a_finite_loss_and_gradient(term: EdgeTerm, value: 
 @pytest.mark.parametrize("ids", [[1, 1], [1, 255], [255, 255]])
 def test_labels_that_do_not_count_have_a_loss_and_gradient_of_zero(ids: list[int]) -> None:
     logits = torch.zeros(1, 2, 1, 2, requires_grad=True)
-    pixels = torch.full((1, 1, 2), 0.25)
-    terms, _ = PixelLoss([1.0, 0.0])(logits, torch.tensor([[ids]]), pixels)
+    terms, _ = PixelLoss([1.0, 0.0])(logits, torch.tensor([[ids]]))
     loss = terms["segmentation"]
     loss.backward()
     assert float(loss) == 0
@@ -309,7 +290,7 @@ def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None
 @pytest.mark.parametrize(
     "loss",
     [
-        WarpedLoss(area_weighted=True, class_weights=[1, 0, 2], density=EdgeDivergence()),
+        WarpedLoss(class_weights=[1, 0, 2], density=EdgeDivergence()),
         FullResolutionLoss(density=EdgeSquaredError(), extra=NegativeLogDice()),
         EdgeGridLoss((4, 5), 1.0),
     ],
@@ -426,7 +407,6 @@ def test_tile_loss_is_cross_entropy_and_the_extra_loss_at_the_pixels_of_the_tile
 
 @pytest.mark.parametrize("loss", [FullResolutionLoss(), WarpedLoss(), EdgeGridLoss()])
 def test_losses_that_need_a_grid_say_so(loss: torch.nn.Module) -> None:
-    segmenter = TiledSegmenter(torch.nn.Conv2d(3, 2, 1), (6, 8)).train()
-    prediction = segmenter(torch.rand(1, 3, 20, 30))
-    with pytest.raises(ArgumentError, match=r"needs no sampling grid.*losses\.TileLoss"):
-        loss(prediction, torch.zeros(1, 20, 30, dtype=torch.uint8), 1.0)
+    segmenter = TiledSegmenter(torch.nn.Conv2d(3, 2, 1), (6, 8))
+    with pytest.raises(ArgumentError, match=rf"{type(loss).__name__}.*losses\.TileLoss"):
+        SegmentationTask(segmenter, loss, {"a": (0, 0, 0)}, torch.optim.AdamW)

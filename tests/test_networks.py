@@ -1,13 +1,17 @@
 from pathlib import Path
 
 import pytest
+import segmentation_models_pytorch as smp
 import timm
 import torch
 from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
-from deformsample.networks import DeformationNet, HRNet, PSPNet, UNet
+from deformsample.networks import DeformationNet, HRNet, UNet
+from deformsample.networks.backbone import timm_model
 from deformsample.networks.head import refining_head
+from deformsample.samplers import Downsampler, UniformSampler
+from deformsample.segmenters import SampledSegmenter
 
 
 def test_reference_module_has_the_published_number_of_parameters() -> None:
@@ -91,25 +95,16 @@ def test_hrnet_refines_too() -> None:
         HRNet(3, stem_stride=2, refinement=2)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050"])
-def test_pspnet_on_any_backbone_and_size(name: str) -> None:
-    net = PSPNet(5, name, channels=32).train()
-    logits = net(torch.rand(1, 3, 65, 90))  # a batch of one, in training mode
-    assert logits.shape == (1, 5, 65, 90)
-    assert net.trunk.feature_info.reduction()[-1] == 8
-
-
-def test_pspnet_sees_the_whole_image() -> None:
-    net = PSPNet(2, "resnet18", channels=32).eval()
-    image = torch.rand(1, 3, 256, 256, requires_grad=True)
-    net(image)[0, 0, 0, 0].backward()
-    assert image.grad is not None
-    assert float(image.grad[0, :, 200:, 200:].abs().max()) > 0
+def test_pspnet_of_a_library_on_any_backbone_and_size() -> None:
+    network = smp.PSPNet("tu-mobilenetv3_small_050", encoder_weights=None, classes=5)
+    downsampler = Downsampler(UniformSampler(), (65, 90))
+    segmenter = SampledSegmenter(downsampler, network, network_multiple=8).train()
+    assert segmenter(torch.rand(1, 3, 130, 180)).logits.shape == (1, 5, 65, 90)
 
 
 def test_an_unknown_backbone_is_named() -> None:
     with pytest.raises(ArgumentError, match="`name` of a model of timm, but got 'resnet19'"):
-        PSPNet(2, "resnet19")
+        timm_model("resnet19", None)
 
 
 def test_dropout_of_a_unet_is_before_the_poolings_it_is_given_for() -> None:

@@ -234,7 +234,7 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
     ),
     "full resolution, Dice": lambda: FullResolutionLoss(extra=NegativeLogDice()),
     "warped": lambda: WarpedLoss(density=EdgeSquaredError()),
-    "warped, by area": lambda: WarpedLoss(class_weights=[1.0, 0.0, 3.0], area_weighted=True),
+    "warped, class weights": lambda: WarpedLoss(class_weights=[1.0, 0.0, 3.0]),
     "edge grid": EdgeGridLoss,
 }
 LABELS: dict[str, Callable[[Tensor], Tensor]] = {

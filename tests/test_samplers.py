@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from deformsample.checkpoints.archive import FORMAT
 from deformsample.errors import ArgumentError, CheckpointError
 from deformsample.geometry import (
     boundary_density,
@@ -110,8 +111,9 @@ def test_edge_optimal_oracle_solves_for_its_coarse_grid() -> None:
 
 
 def saved(sampler: Sampler, path: Path) -> str:
-    state = {f"segmenter.sampler.{k}": v for k, v in sampler.state_dict().items()}
-    torch.save({"state_dict": state, "deformsample": {"segmenter": {}, "classes": {}}}, path)
+    state = {f"segmenter.downsampler.sampler.{k}": v for k, v in sampler.state_dict().items()}
+    description = {"format": FORMAT, "segmenter": {}, "classes": {}}
+    torch.save({"state_dict": state, "deformsample": description}, path)
     return str(path)
 
 

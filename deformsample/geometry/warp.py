@@ -20,7 +20,6 @@ from deformsample.kernels.pixels import add_samples
 from deformsample.kernels.pixels import halve as halve_pixels
 
 _COMPILED = (torch.uint8, torch.float32)
-_BLOCK_ROWS = 64  # even, so that no pair of rows is parted
 
 
 def warp(image: Tensor, grid: Tensor) -> Tensor:
@@ -91,30 +90,13 @@ def halve(image: Tensor) -> Tensor:
     """The next level of :func:`image_pyramid`; a side of one pixel stays."""
     if is_constant(image) and image.dtype in _COMPILED:
         return _halve_compiled(image)
-    # In blocks of rows that stay in a processor's cache: the full image never exists in float.
-    # Sums of slices are several times faster than avg_pool2d on a CPU. A graph shall not grow.
-    blocks = (image,) if torch.compiler.is_compiling() else image.split(_BLOCK_ROWS, dim=2)
-    return torch.cat([_pair_means(_pair_means(_float(b), dim=2), dim=3) for b in blocks], dim=2)
+    return F.avg_pool2d(_float(image), 2, ceil_mode=True, count_include_pad=False)
 
 
 @untraced
 def _halve_compiled(image: Tensor) -> Tensor:
     halved = [halve_pixels(pixels, torch.get_num_threads()) for pixels in image.numpy()]
     return torch.from_numpy(halved[0][None] if len(halved) == 1 else np.stack(halved))
-
-
-def _pair_means(values: Tensor, dim: int) -> Tensor:
-    """The means of neighbours, two by two; a last value without a partner stays."""
-    first, second = (_every_other(values, dim, start) for start in (0, 1))
-    if values.shape[dim] % 2:
-        second = torch.cat((second, values.narrow(dim, -1, 1)), dim)
-    return (first + second) * 0.5
-
-
-def _every_other(values: Tensor, dim: int, start: int) -> Tensor:
-    index = [slice(None)] * values.ndim
-    index[dim] = slice(start, None, 2)
-    return values[tuple(index)]
 
 
 def _float(image: Tensor) -> Tensor:

@@ -40,14 +40,12 @@ class PixelLoss(nn.Module):
         self.extra_weight = extra_weight
         self.cross_entropy_weight = cross_entropy_weight
 
-    def forward(
-        self, logits: Tensor, labels: Tensor, pixel_weights: Tensor | None = None
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def forward(self, logits: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Terms of the loss, and the cross-entropy by pixel; see :func:`cross_entropy`.
 
         The terms are ``segmentation``, the cross-entropy, and ``extra`` where there is one.
         """
-        loss, losses = cross_entropy(logits, labels, self.class_weights, pixel_weights)
+        loss, losses = cross_entropy(logits, labels, self.class_weights)
         terms = {"segmentation": self.cross_entropy_weight * loss}
         if self.extra is not None:
             # The sum of a scalar is itself; some losses give an empty tensor where no pixel counts.
@@ -56,7 +54,7 @@ class PixelLoss(nn.Module):
 
 
 def cross_entropy(
-    logits: Tensor, labels: Tensor, class_weights: Tensor | None, pixel_weights: Tensor | None
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Weighted mean of the cross-entropy over all pixels that have a class.
 
@@ -64,7 +62,6 @@ def cross_entropy(
         logits: (b, k, h, w).
         labels: (b, h, w) class ids, ``IGNORE_INDEX`` where there is none.
         class_weights: (k,), or ``None``.
-        pixel_weights: (b, h, w), or ``None``.
 
     Returns:
         A scalar, 0 where no pixel has a class; and what each pixel contributes, (b, h, w), without
@@ -82,8 +79,6 @@ def cross_entropy(
     weights = (labels != IGNORE_INDEX).to(losses.dtype)
     if class_weights is not None:
         weights = weights * class_weights[labels.clamp_max(classes - 1)]
-    if pixel_weights is not None:
-        losses, weights = losses * pixel_weights, weights * pixel_weights
     total = weights.sum()
     # Not by the smallest number there is: the gradient would be 0 times infinity.
     mean = losses.sum() / total.where(total > 0, 1.0)

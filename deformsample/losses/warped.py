@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry import sample_areas
 from deformsample.losses.density_terms import DensityTerm
 from deformsample.losses.pixelwise import PixelLoss
 from deformsample.segmenters import SampledPrediction
@@ -21,9 +20,6 @@ class WarpedLoss(nn.Module):
 
     Args:
         class_weights: one weight per class, or ``None`` for equal ones.
-        area_weighted: weigh each sample by the area it stands for, which turns the mean over
-            samples into one over the image. No gradient flows through the weights: samples would
-            shrink the area of what they get wrong.
         density: a term that pulls the density map towards a target, or ``None``.
         extra: a second loss beside the cross-entropy, see :class:`PixelLoss`.
         extra_weight: its factor.
@@ -34,7 +30,6 @@ class WarpedLoss(nn.Module):
     def __init__(
         self,
         class_weights: Sequence[float] | None = None,
-        area_weighted: bool = False,  # noqa: FBT001, FBT002 - always given by name, from a config
         density: DensityTerm | None = None,
         extra: nn.Module | None = None,
         extra_weight: float = 1.0,
@@ -47,7 +42,6 @@ class WarpedLoss(nn.Module):
                 "FullResolutionLoss has them."
             )
         self.pixel_loss = PixelLoss(class_weights, extra, extra_weight)
-        self.area_weighted = area_weighted
         self.density = density
 
     def forward(
@@ -63,10 +57,9 @@ class WarpedLoss(nn.Module):
         Returns:
             The terms of :class:`PixelLoss`, and ``density`` where there is such a term; scalars.
         """
-        areas = sample_areas(prediction.grid).detach() if self.area_weighted else None
         targets = prediction.targets(labels)
         terms: dict[str, Tensor]
-        terms, _ = self.pixel_loss(prediction.logits.float(), targets, areas)
+        terms, _ = self.pixel_loss(prediction.logits.float(), targets)
         if self.density is not None:
             terms["density"] = self.density(prediction.sampled, labels, None, progress)
         return terms

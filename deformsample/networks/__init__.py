@@ -5,7 +5,6 @@ from deformsample.networks.deformation import DeformationNet
 from deformsample.networks.edge_regressor import EdgeRegressor
 from deformsample.networks.fixed_scores import FixedScores
 from deformsample.networks.hrnet import HRNet
-from deformsample.networks.pspnet import PSPNet
 from deformsample.networks.streaming import Streamed
 from deformsample.networks.unet import UNet
 
@@ -15,7 +14,6 @@ __all__ = [
     "EdgeRegressor",
     "FixedScores",
     "HRNet",
-    "PSPNet",
     "Streamed",
     "TimmClassifier",
     "UNet",
