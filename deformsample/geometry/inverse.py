@@ -14,7 +14,13 @@ from deformsample.errors import ArgumentError
 from deformsample.geometry.dispatch import untraced
 from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
 from deformsample.kernels.compiled import in_threads
-from deformsample.kernels.raster import Floats, Runs, paint_coordinates, pull_back, scan
+from deformsample.kernels.raster import (
+    Floats,
+    Spans,
+    coordinates_backward,
+    rasterize_coordinates,
+    scan,
+)
 
 
 @untraced
@@ -59,10 +65,10 @@ class _CompiledInverse(torch.autograd.Function):
         coordinates = torch.empty(*shape, 2, dtype=grid.dtype if exact else torch.float32)
         y, x, found, written = (t.numpy() for t in (rows, columns, triangles, coordinates))
 
-        def paint(image: int, own: Floats, runs: Runs) -> None:
-            paint_coordinates(runs, own, y, x, found[image], written[image])
+        def rasterize(image: int, mesh: Floats, spans: Spans) -> None:
+            rasterize_coordinates(spans, mesh, y, x, found[image], written[image])
 
-        scan(vertices.numpy(), y, x, paint, torch.get_num_threads())
+        scan(vertices.numpy(), y, x, rasterize, torch.get_num_threads())
         ctx.save_for_backward(vertices, rows, columns, triangles)
         return coordinates.to(grid.dtype)
 
@@ -71,18 +77,18 @@ class _CompiledInverse(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         vertices, rows, columns, triangles = ctx.saved_tensors
         exact = gradient if gradient.dtype == torch.float32 else gradient.double()
-        pulls = torch.zeros_like(vertices)
+        gradients = torch.zeros_like(vertices)
         axes = rows.numpy(), columns.numpy()
         # One thread for each image: the sums of two would be in each other's way.
-        images = zip(vertices, triangles, exact.contiguous(), pulls, strict=True)
+        images = zip(vertices, triangles, exact.contiguous(), gradients, strict=True)
         in_threads(
             [
-                partial(pull_back, v.numpy(), *axes, t.numpy(), g.numpy(), p.numpy())
+                partial(coordinates_backward, v.numpy(), *axes, t.numpy(), g.numpy(), p.numpy())
                 for v, t, g, p in images
             ],
             torch.get_num_threads(),
         )
-        return pulls.to(gradient.dtype), None, None, None
+        return gradients.to(gradient.dtype), None, None, None
 
 
 def _inverse_anywhere(grid: Tensor, mesh: Mesh, rows: Tensor, columns: Tensor) -> Tensor:

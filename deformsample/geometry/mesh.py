@@ -26,7 +26,7 @@ from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import check_grid
 from deformsample.kernels.checks import BORDER_TOLERANCE, check_border
-from deformsample.kernels.raster import Floats, Runs, paint_places, scan
+from deformsample.kernels.raster import Floats, Spans, rasterize_barycentric, scan
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def locate(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
 def scan_axis(mesh: Mesh, values: Tensor, name: str) -> Tensor:
     """Lattice coordinates in the mesh's dtype, just inside the image.
 
-    Runs are closed at their start and open at their end, so that neighbours share no point. The
+    Spans are closed at their start and open at their end, so that neighbours share no point. The
     last row and column of the image would belong to nobody: look for them just inside.
     """
     if values.ndim != 1 or len(values) == 0:
@@ -165,10 +165,10 @@ def _locate_compiled(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
     )
     triangles, weights, y, x = (t.numpy() for t in (*located, rows, columns))
 
-    def paint(image: int, vertices: Floats, runs: Runs) -> None:
-        paint_places(runs, vertices, y, x, triangles[image], weights[image])
+    def rasterize(image: int, vertices: Floats, spans: Spans) -> None:
+        rasterize_barycentric(spans, vertices, y, x, triangles[image], weights[image])
 
-    scan(mesh.vertices.numpy(), y, x, paint, torch.get_num_threads())
+    scan(mesh.vertices.numpy(), y, x, rasterize, torch.get_num_threads())
     return located
 
 

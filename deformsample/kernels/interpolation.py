@@ -17,13 +17,13 @@ from deformsample.kernels.checks import (
     check_size,
     check_values_shape,
 )
-from deformsample.kernels.raster import Floats, Runs, paint_labels, paint_values, scan
+from deformsample.kernels.raster import Floats, Spans, rasterize_labels, rasterize_values, scan
 
 Labels = npt.NDArray[np.uint8]
 Singles = npt.NDArray[np.float32]
 
 JUST_INSIDE = 1 - 64 * float(np.finfo(np.float64).eps)
-"""Where the last row and column of pixels are looked for. Runs are closed at their start and open
+"""Where the last row and column of pixels are looked for. Spans are closed at their start and open
 at their end, so that neighbours share no point; at 1, these pixels would belong to nobody."""
 
 
@@ -90,10 +90,10 @@ def values_at(
     samples = table.astype(np.float32, copy=False)
     values = np.empty((len(table), table.shape[2], len(rows), len(columns)), np.float32)
 
-    def paint(image: int, own: Floats, runs: Runs) -> None:
-        paint_values(runs, own, samples[image], rows, columns, values[image])
+    def rasterize(image: int, mesh: Floats, spans: Spans) -> None:
+        rasterize_values(spans, mesh, samples[image], rows, columns, values[image])
 
-    scan(vertices, rows, columns, paint, threads)
+    scan(vertices, rows, columns, rasterize, threads)
     return values
 
 
@@ -121,10 +121,10 @@ def labels_at(
     scores = table.astype(np.float32, copy=False)
     labels = np.empty((len(table), len(rows), len(columns)), np.uint8)
 
-    def paint(image: int, own: Floats, runs: Runs) -> None:
-        paint_labels(runs, own, scores[image], winners[image], rows, columns, labels[image])
+    def rasterize(image: int, mesh: Floats, spans: Spans) -> None:
+        rasterize_labels(spans, mesh, scores[image], winners[image], rows, columns, labels[image])
 
-    scan(vertices, rows, columns, paint, threads)
+    scan(vertices, rows, columns, rasterize, threads)
     return labels
 
 

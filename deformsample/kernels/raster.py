@@ -1,13 +1,14 @@
 """Scanning a mesh on a CPU, compiled.
 
 The rows of the output are cut into bands, which threads work on side by side. Every row cuts a
-triangle in a run of pixels, from its long edge to one of its short ones, closed at the start and
+triangle in a span of pixels, from its long edge to one of its short ones, closed at the start and
 open at the end. An edge's crossing is worked out from the same two points for both of its
-triangles, so that the runs of all triangles tile the row. Runs come in the order of the triangles:
-where a mesh folds the last one wins, whatever the number of threads.
+triangles, so that the spans of all triangles tile the row. Spans come in the order of the
+triangles: where a mesh folds the last one wins, whatever the number of threads.
 
-Functions paint a band's runs: with the winning class of values at the samples, with the values, or
-with the place in the mesh. See :mod:`deformsample.geometry.mesh` for the triangles.
+Functions rasterize the spans of a band: with the winning class of values at the samples, with the
+values, or with the barycentric coordinates. See
+:mod:`deformsample.geometry.mesh` for the triangles.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from deformsample.kernels.compiled import compiled, in_bands
 
 Floats = npt.NDArray[np.float64]
-Runs = npt.NDArray[np.int32]
+Spans = npt.NDArray[np.int32]
 """(n, 4): row, first column, column after the last one, triangle."""
 
 
@@ -30,25 +31,25 @@ def scan(
     vertices: Floats,
     rows: Floats,
     columns: Floats,
-    paint: Callable[[int, Floats, Runs], object],
+    rasterize: Callable[[int, Floats, Spans], object],
     threads: int,
 ) -> None:
-    """Cut the meshes of a batch in runs and paint them.
+    """Cut the meshes of a batch in spans and rasterize them.
 
     Args:
         vertices: (b, h, w, 2), contiguous.
         rows: (n,) y of the pixels, ascending.
         columns: (m,) x of the pixels, ascending.
-        paint: called with an image's number, its vertices (h, w, 2) and a band's runs; in several
-            threads, whose runs have no row in common.
+        rasterize: called with the index of an image, its vertices (h, w, 2) and the spans of a
+            band; in several threads, whose spans have no row in common.
         threads: how many bands at a time.
     """
 
-    def work(image: int, own: Floats, first: int, last: int) -> None:
-        paint(image, own, runs_of_band(own, rows, columns, first, last))
+    def work(image: int, mesh: Floats, first: int, last: int) -> None:
+        rasterize(image, mesh, spans_of_band(mesh, rows, columns, first, last))
 
-    for image, own in enumerate(vertices):
-        in_bands(len(rows), len(rows) * len(columns), partial(work, image, own), threads)
+    for image, mesh in enumerate(vertices):
+        in_bands(len(rows), len(rows) * len(columns), partial(work, image, mesh), threads)
 
 
 @compiled
@@ -80,8 +81,8 @@ def corners_of(triangle: int, width: int) -> tuple[int, int, int]:
 
 
 @compiled
-def runs_of_band(vertices: Floats, rows: Floats, columns: Floats, first: int, last: int) -> Runs:
-    """The runs of the rows first <= i < last, which cover all their pixels.
+def spans_of_band(vertices: Floats, rows: Floats, columns: Floats, first: int, last: int) -> Spans:
+    """The spans of the rows first <= i < last, which cover all their pixels.
 
     Args:
         vertices: (h, w, 2), the samples' normalised points.
@@ -93,7 +94,7 @@ def runs_of_band(vertices: Floats, rows: Floats, columns: Floats, first: int, la
     height, width = vertices.shape[:2]
     points = vertices.reshape(-1, 2)
     per_row, per_column = _points_per_unit(rows), _points_per_unit(columns)
-    runs = np.empty((256 + (last - first) * width * 2, 4), np.int32)
+    spans = np.empty((256 + (last - first) * width * 2, 4), np.int32)
     count = 0
     covered = np.zeros(last - first, np.int64)
     folds = False
@@ -126,30 +127,30 @@ def runs_of_band(vertices: Floats, rows: Floats, columns: Floats, first: int, la
                 start = _first_at(columns, min(one, other), per_column)
                 end = _first_at(columns, max(one, other), per_column)
                 if start < end:
-                    if count == len(runs):
+                    if count == len(spans):
                         longer = np.empty((2 * count, 4), np.int32)
-                        longer[:count] = runs
-                        runs = longer
-                    runs[count, 0], runs[count, 1] = row, start
-                    runs[count, 2], runs[count, 3] = end, triangle
+                        longer[:count] = spans
+                        spans = longer
+                    spans[count, 0], spans[count, 1] = row, start
+                    spans[count, 2], spans[count, 3] = end, triangle
                     count += 1
                     covered[row - first] += end - start
                 row += 1
     whole = not folds
     for total in covered:
         whole &= total == len(columns)
-    return runs[:count] if whole else _without_gaps(runs[:count], first, last, len(columns))
+    return spans[:count] if whole else _without_gaps(spans[:count], first, last, len(columns))
 
 
 @compiled
-def _without_gaps(runs: Runs, first: int, last: int, width: int) -> Runs:
-    """Add runs for pixels that no triangle holds by rounding; a neighbour's triangle is as good."""
+def _without_gaps(spans: Spans, first: int, last: int, width: int) -> Spans:
+    """Add spans for pixels that no triangle holds by rounding; they take a neighbour's triangle."""
     owner = np.full((last - first, width), -1, np.int32)
-    for n in range(len(runs)):
-        owner[runs[n, 0] - first, runs[n, 1] : runs[n, 2]] = runs[n, 3]
+    for n in range(len(spans)):
+        owner[spans[n, 0] - first, spans[n, 1] : spans[n, 2]] = spans[n, 3]
     gaps = np.empty(((owner < 0).sum(), 4), np.int32)
     count = 0
-    triangle = runs[0, 3] if len(runs) else 0
+    triangle = spans[0, 3] if len(spans) else 0
     for row in range(last - first):
         for column in range(width):
             if owner[row, column] >= 0:
@@ -158,7 +159,7 @@ def _without_gaps(runs: Runs, first: int, last: int, width: int) -> Runs:
                 gaps[count, 0], gaps[count, 1] = row + first, column
                 gaps[count, 2], gaps[count, 3] = column + 1, triangle
                 count += 1
-    return np.concatenate((runs, gaps))
+    return np.concatenate((spans, gaps))
 
 
 @compiled
@@ -180,18 +181,18 @@ def _place(inverse: tuple[float, float, float, float], dx: float, dy: float) -> 
 
 
 @compiled
-def paint_places(
-    runs: Runs,
+def rasterize_barycentric(
+    spans: Spans,
     vertices: Floats,
     rows: Floats,
     columns: Floats,
     triangles: npt.NDArray[np.int64],
     weights: Floats,
 ) -> None:
-    """Write the triangle of every pixel of the runs, and the pixel's place in it.
+    """Write the triangle of every pixel of the spans, and its barycentric coordinates.
 
     Args:
-        runs: of a band.
+        spans: of a band.
         vertices: (h, w, 2), the samples' normalised points.
         rows: (n,) y of the pixels.
         columns: (m,) x of the pixels.
@@ -199,29 +200,29 @@ def paint_places(
         weights: (n, m, 2), barycentric weights of the second and third corner, written to.
     """
     points = vertices.reshape(-1, 2)
-    for n in range(len(runs)):
-        row, triangle = runs[n, 0], runs[n, 3]
+    for n in range(len(spans)):
+        row, triangle = spans[n, 0], spans[n, 3]
         p, q, r = corners_of(triangle, vertices.shape[1])
         inverse = _inverse_map(points, p, q, r)
         dy = rows[row] - points[p, 1]
-        for column in range(runs[n, 1], runs[n, 2]):
+        for column in range(spans[n, 1], spans[n, 2]):
             triangles[row, column] = triangle
             weights[row, column] = _place(inverse, columns[column] - points[p, 0], dy)
 
 
 @compiled
-def paint_values(
-    runs: Runs,
+def rasterize_values(
+    spans: Spans,
     vertices: Floats,
     table: npt.NDArray[np.float32],
     rows: Floats,
     columns: Floats,
     values: npt.NDArray[np.float32],
 ) -> None:
-    """Write the linear interpolation of every pixel of the runs.
+    """Write the linear interpolation of every pixel of the spans.
 
     Args:
-        runs: of a band.
+        spans: of a band.
         vertices: (h, w, 2), the samples' normalised points.
         table: (h * w, c), values at the samples.
         rows: (n,) y of the pixels.
@@ -229,26 +230,28 @@ def paint_values(
         values: (c, n, m), written to.
     """
     points = vertices.reshape(-1, 2)
-    places = np.empty((2, len(columns)), np.float32)
-    for n in range(len(runs)):
-        row, start, end = runs[n, 0], runs[n, 1], runs[n, 2]
-        p, q, r = corners_of(runs[n, 3], vertices.shape[1])
+    weights_of_row = np.empty((2, len(columns)), np.float32)
+    for n in range(len(spans)):
+        row, start, end = spans[n, 0], spans[n, 1], spans[n, 2]
+        p, q, r = corners_of(spans[n, 3], vertices.shape[1])
         inverse = _inverse_map(points, p, q, r)
         dy = rows[row] - points[p, 1]
         for column in range(start, end):
             second, third = _place(inverse, columns[column] - points[p, 0], dy)
-            places[0, column], places[1, column] = second, third
+            weights_of_row[0, column], weights_of_row[1, column] = second, third
         for channel in range(len(values)):
             base = table[p, channel]
             right, down = table[q, channel] - base, table[r, channel] - base
             line = values[channel, row]
             for column in range(start, end):
-                line[column] = base + right * places[0, column] + down * places[1, column]
+                line[column] = (
+                    base + right * weights_of_row[0, column] + down * weights_of_row[1, column]
+                )
 
 
 @compiled
-def paint_labels(
-    runs: Runs,
+def rasterize_labels(
+    spans: Spans,
     vertices: Floats,
     table: npt.NDArray[np.float32],
     winners: npt.NDArray[np.uint8],
@@ -256,13 +259,13 @@ def paint_labels(
     columns: Floats,
     labels: npt.NDArray[np.uint8],
 ) -> None:
-    """Write the winning class of every pixel of the runs.
+    """Write the winning class of every pixel of the spans.
 
     Where a triangle's corners agree, all of it has their class; elsewhere, only classes that no
     corner's winner beats at all three corners can win.
 
     Args:
-        runs: of a band.
+        spans: of a band.
         vertices: (h, w, 2), the samples' normalised points.
         table: (h * w, k), scores at the samples.
         winners: (h * w,), the class that wins at each sample.
@@ -272,16 +275,16 @@ def paint_labels(
     """
     points = vertices.reshape(-1, 2)
     candidates = np.empty(table.shape[1], np.int64)
-    rivals = 0
+    count = 0
     before = -1
-    for n in range(len(runs)):
-        row, start, end, triangle = runs[n, 0], runs[n, 1], runs[n, 2], runs[n, 3]
+    for n in range(len(spans)):
+        row, start, end, triangle = spans[n, 0], spans[n, 1], spans[n, 2], spans[n, 3]
         p, q, r = corners_of(triangle, vertices.shape[1])
         if winners[p] == winners[q] == winners[r]:
             labels[row, start:end] = winners[p]
             continue
         if triangle != before:
-            rivals = _candidates(table, winners, p, q, r, candidates)
+            count = _candidates(table, winners, p, q, r, candidates)
             before = triangle
         inverse = _inverse_map(points, p, q, r)
         dy = rows[row] - points[p, 1]
@@ -289,7 +292,7 @@ def paint_labels(
             second, third = _place(inverse, columns[column] - points[p, 0], dy)
             first = 1.0 - second - third
             best, winner = -np.inf, candidates[0]
-            for c in range(rivals):
+            for c in range(count):
                 k = candidates[c]
                 score = first * table[p, k] + second * table[q, k] + third * table[r, k]
                 if score > best:
@@ -326,18 +329,18 @@ def _candidates(
 
 
 @compiled
-def paint_coordinates(
-    runs: Runs,
+def rasterize_coordinates(
+    spans: Spans,
     vertices: Floats,
     rows: Floats,
     columns: Floats,
     triangles: npt.NDArray[np.int32],
     coordinates: npt.NDArray[Any],
 ) -> None:
-    """Write the point of the small image that every pixel of the runs sees.
+    """Write the point of the small image that every pixel of the spans sees.
 
     Args:
-        runs: of a band.
+        spans: of a band.
         vertices: (h, w, 2), the samples' normalised points.
         rows: (n,) y of the pixels.
         columns: (m,) x of the pixels.
@@ -346,12 +349,12 @@ def paint_coordinates(
     """
     points = vertices.reshape(-1, 2)
     height, width = vertices.shape[:2]
-    for n in range(len(runs)):
-        row, triangle = runs[n, 0], runs[n, 3]
+    for n in range(len(spans)):
+        row, triangle = spans[n, 0], spans[n, 3]
         p, q, r = corners_of(triangle, width)
         inverse = _inverse_map(points, p, q, r)
         dy = rows[row] - points[p, 1]
-        for column in range(runs[n, 1], runs[n, 2]):
+        for column in range(spans[n, 1], spans[n, 2]):
             second, third = _place(inverse, columns[column] - points[p, 0], dy)
             triangles[row, column] = triangle
             # The second corner is the first one's neighbour in its row, the third in its column.
@@ -361,13 +364,13 @@ def paint_coordinates(
 
 
 @compiled
-def pull_back(
+def coordinates_backward(
     vertices: Floats,
     rows: Floats,
     columns: Floats,
     triangles: npt.NDArray[np.int32],
     gradient: npt.NDArray[Any],
-    pulls: Floats,
+    gradients: Floats,
 ) -> None:
     """Add up the gradient that pixels' points of the small image give to the mesh's vertices.
 
@@ -377,11 +380,11 @@ def pull_back(
         vertices: (h, w, 2), the samples' normalised points.
         rows: (n,) y of the pixels.
         columns: (m,) x of the pixels.
-        triangles: (n, m), as :func:`paint_coordinates` writes them.
+        triangles: (n, m), as :func:`rasterize_coordinates` writes them.
         gradient: (n, m, 2), to the coordinates.
-        pulls: (h, w, 2), added to.
+        gradients: (h, w, 2), added to.
     """
-    points, pulled = vertices.reshape(-1, 2), pulls.reshape(-1, 2)
+    points, totals = vertices.reshape(-1, 2), gradients.reshape(-1, 2)
     height, width = vertices.shape[:2]
     for i in range(len(rows)):
         for j in range(len(columns)):
@@ -393,5 +396,5 @@ def pull_back(
             x = -(inverse[0] * right + inverse[2] * down)
             y = -(inverse[1] * right + inverse[3] * down)
             for corner, share in ((p, 1.0 - second - third), (q, second), (r, third)):
-                pulled[corner, 0] += share * x
-                pulled[corner, 1] += share * y
+                totals[corner, 0] += share * x
+                totals[corner, 1] += share * y
