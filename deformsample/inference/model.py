@@ -23,7 +23,6 @@ from deformsample.files.images import read_image
 from deformsample.files.reading import read_text
 from deformsample.files.writing import whole_file
 from deformsample.geometry import unwarp
-from deformsample.plotting import SegmentedPicture, picture_of
 from deformsample.samplers.downsampler import Downsampled, Downsampler
 from deformsample.segmenters import Segmenter
 
@@ -138,10 +137,6 @@ class Model(nn.Module):
     def restore(self, values: Tensor, grid: Tensor, size: Size) -> Tensor:
         """Bring values (b, c, h, w) at the samples of a grid back to a full size (H, W)."""
         return unwarp(values, grid, size)
-
-    def picture(self, image: ImageLike, title: str) -> SegmentedPicture:
-        """All that :func:`deformsample.plotting.comparison_figure` draws of one image."""
-        return picture_of(self.segmenter, self._batch(image), title)
 
     def _batch(self, image: ImageLike) -> Tensor:
         return as_batch(image).to(self.segmenter.mean.device)

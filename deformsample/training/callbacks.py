@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from deformsample.data import Batch, ClassificationData, LabelledBatch, SegmentationData
 from deformsample.files.images import write_image
 from deformsample.files.writing import whole_file
-from deformsample.plotting import comparison_figure, picture_of
+from deformsample.plotting import Picture, comparison_figure
 from deformsample.training.classification_task import ClassificationTask
 from deformsample.training.segmentation_task import SegmentationTask
 
@@ -53,12 +53,11 @@ class PictureLogger(pl.Callback):
             return
         assert isinstance(pl_module, SegmentationTask)
         self._next_epoch = trainer.current_epoch + self.every_n_epochs
-        picture = picture_of(
-            pl_module.segmenter, batch["image"][:1], "validation", batch["labels"][:1]
-        )
-        figure = comparison_figure(
-            batch["image"][0], batch["labels"][0], [picture], pl_module.classes
-        )
+        image, truth = batch["image"], batch["labels"]
+        prediction = pl_module(image[:1], truth[:1])
+        labels = prediction.labels((image.shape[2], image.shape[3]))
+        picture = Picture.of("validation", prediction.sampled, labels)
+        figure = comparison_figure(image[0], truth[0], [picture], pl_module.classes)
         board.experiment.add_figure("val/sampling", figure, trainer.global_step, close=False)
 
 
