@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -11,13 +11,10 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from deformsample.data import Batch, LabelledBatch
 from deformsample.data.splits import Split
 from deformsample.errors import SamplingError, TrainingError
 from deformsample.geometry import sample_areas
 from deformsample.samplers.downsampler import Downsampler
-
-AnyBatch: TypeAlias = "Batch | LabelledBatch"
 
 COLLAPSED = 0.01
 """Of the image; uniform sampling has half of its samples on half of it."""
@@ -42,7 +39,11 @@ class FaultWatch(pl.Callback):
         self._last: tuple[Tensor, int, Sequence[str]] | None = None
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: AnyBatch, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Mapping[str, Tensor],
+        batch_idx: int,
     ) -> None:
         """Look at the step before, and keep the names of this one's files."""
         self._look()
@@ -79,7 +80,7 @@ class FaultWatch(pl.Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: AnyBatch,
+        batch: Mapping[str, Tensor],
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -88,8 +89,7 @@ class FaultWatch(pl.Callback):
         if batch_idx or trainer.sanity_checking or sampling is None:
             return
         with torch.no_grad():
-            truth: Any = batch.get("labels")  # only oracles look at it
-            grid = sampling.downsample(batch["image"], truth).grid
+            grid = sampling.downsample(batch["image"], batch.get("labels")).grid
         share = float(densest_half(grid).min())
         if share < COLLAPSED:
             files = ", ".join(_files(trainer, batch, "val"))
@@ -130,6 +130,6 @@ def densest_half(grid: Tensor) -> Tensor:
     return areas[:, : areas.shape[1] // 2].sum(dim=1) / areas.sum(dim=1)
 
 
-def _files(trainer: pl.Trainer, batch: AnyBatch, split: Split) -> list[str]:
+def _files(trainer: pl.Trainer, batch: Mapping[str, Tensor], split: Split) -> list[str]:
     part = trainer.datamodule.parts[split]  # type: ignore[attr-defined]
     return [str(part.file(index)) for index in batch["index"].tolist()]
