@@ -30,7 +30,7 @@ from deformsample.evaluation.cost import memory_in_use, peak_memory
 from deformsample.evaluation.plan import read_plan, runs
 from deformsample.evaluation.runner import ACCURACY, train_and_measure
 from deformsample.files.images import read_image
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.inference.classification import load_classifier
 from deformsample.inference.model import as_batch, load
 
@@ -56,7 +56,7 @@ def main() -> None:
         "\n".join(classification(options, photograph)),
     ]
     text = "\n\n".join(tables) + "\n"
-    with whole_file(options.output / "large_images.md") as partial:
+    with atomic_write(options.output / "large_images.md") as partial:
         partial.write_text(text, encoding="utf-8")
     print(text)
 
@@ -66,7 +66,7 @@ def segmentation(options: argparse.Namespace, photograph: Path) -> Iterator[str]
     plan = read_plan(PLAN)
     todo = list(runs(plan, options.output / "segmentation"))
     common = [f"--data.root={options.root}", f"--data.cache={options.cache}"]
-    train_and_measure(plan, todo, common, jobs=1, tell=lambda text: None)
+    train_and_measure(plan, todo, common, jobs=1, report=lambda text: None)
     yield from _head(plan.classes)
     for run in todo:
         reached = json.loads((run.folder / ACCURACY).read_text())

@@ -14,7 +14,7 @@ from deformsample.conventions import Colour, Pixels
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.label_maps import palette
 from deformsample.files.slides import LargeImage
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.geometry import label_bands, warp_blocks
 from deformsample.samplers.downsampler import Downsampled, Downsampler
 from deformsample.segmenters import SampledSegmenter, Segmenter, TiledSegmenter
@@ -57,7 +57,7 @@ def segment_large(
             "`pip install 'deformsample[slides]'`."
         ) from None
     bands = _bands(segmenter, image)
-    with whole_file(target) as partial:
+    with atomic_write(target) as partial:
         tifffile.imwrite(
             partial,
             tiles_of(bands),

@@ -16,7 +16,7 @@ from deformsample.evaluation.plan import read_plan, runs
 from deformsample.evaluation.report import collect, curves, markdown, write_csv
 from deformsample.evaluation.runner import measure_costs, train_and_measure
 from deformsample.files.configs import find_config
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.inference.model import load
 
 
@@ -52,7 +52,7 @@ def _measure(options: argparse.Namespace) -> None:
     if options.output is None:
         print(text)
         return
-    with whole_file(options.output) as partial:
+    with atomic_write(options.output) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
@@ -92,8 +92,8 @@ def _benchmark(options: argparse.Namespace) -> None:
         needed = {run.after.folder for run in todo if run.after is not None}
         todo += [run for run in every if run.folder in needed and run not in todo]
         common = [*options.option, *([f"--data.root={options.root}"] if options.root else [])]
-        train_and_measure(plan, todo, common, jobs=options.jobs, tell=print)
-        measure_costs(plan, todo, tell=print)
+        train_and_measure(plan, todo, common, jobs=options.jobs, report=print)
+        measure_costs(plan, todo, report=print)
     rows = collect(plan, every)
     if not rows:
         raise DataError(
@@ -101,9 +101,9 @@ def _benchmark(options: argparse.Namespace) -> None:
         )
     write_csv(rows, output / "results.csv")
     table = markdown(plan, rows)
-    with whole_file(output / "results.md") as partial:
+    with atomic_write(output / "results.md") as partial:
         partial.write_text(table, encoding="utf-8")
-    with whole_file(output / "curves.png") as partial:
+    with atomic_write(output / "curves.png") as partial:
         curves(plan, rows).savefig(partial, dpi=110)
     print(table)
     print(output / "results.md")

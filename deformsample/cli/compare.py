@@ -17,7 +17,7 @@ from deformsample.conventions import Colour
 from deformsample.data import SplitDataset
 from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.inference.model import Model, as_batch, load
 from deformsample.metrics.iou import class_iou, confusion
 from deformsample.metrics.restoration import restoration_quality
@@ -87,7 +87,7 @@ def _compare(options: argparse.Namespace) -> None:
         source = options.image or f"{options.config}, {options.split} {options.index}"
         title = f"{Path(source).name}: {' or '.join(p.title for p in pictures)}"
         page = comparison_page(image, truth, pictures, classes, scores, title)
-        with whole_file(options.output) as partial:
+        with atomic_write(options.output) as partial:
             partial.write_text(page, encoding="utf-8", errors="backslashreplace")
         print(options.output)
     else:
@@ -196,7 +196,7 @@ def _draw_places(
 
 
 def _write(figure: Figure, target: Path) -> None:
-    with whole_file(target) as partial:
+    with atomic_write(target) as partial:
         figure.savefig(partial, dpi=110)
     print(target)
 

@@ -17,7 +17,7 @@ from deformsample.conventions import STAGES
 from deformsample.errors import DataError
 from deformsample.evaluation.plan import Plan, Run
 from deformsample.evaluation.runner import ACCURACY, COST
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.plotting import OKABE_ITO
 
 _MARKERS = "osD^vP*X<>"
@@ -76,7 +76,7 @@ def write_csv(rows: Sequence[Row], file: Path) -> None:
     """One line for each run; costs are those of the method's first run."""
     measured = list(dict.fromkeys(name for row in rows for name in row.accuracy))
     costs = list(dict.fromkeys(name for row in rows for name in row.cost))
-    with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["method", "budget", "seed", *measured, *costs])
         for row in rows:

@@ -24,7 +24,7 @@ def train_and_measure(
     common: Sequence[str],
     *,
     jobs: int,
-    tell: Callable[[str], object],
+    report: Callable[[str], object],
 ) -> None:
     """Train and measure every run that is not done, some at a time.
 
@@ -36,7 +36,7 @@ def train_and_measure(
         todo: the runs.
         common: options of ``deformsample fit`` for all runs.
         jobs: how many run at once; each gets an equal share of the processors.
-        tell: called with a line for each run that ends.
+        report: called with a line for each run that ends.
 
     Raises:
         DataError: a run fails; those under way end first.
@@ -44,7 +44,7 @@ def train_and_measure(
     threads = max(1, (os.cpu_count() or 1) // jobs)
     waiting = [run for run in todo if not (run.folder / ACCURACY).is_file()]
     finished = {run.folder for run in todo} - {run.folder for run in waiting}
-    tell(f"{len(finished)} of {len(todo)} runs are done already")
+    report(f"{len(finished)} of {len(todo)} runs are done already")
     with ThreadPoolExecutor(jobs) as pool:
         active: dict[Future[None], Run] = {}
         while waiting or active:
@@ -59,15 +59,15 @@ def train_and_measure(
                 future.result()
                 finished.add(run.folder)
                 scores = json.loads((run.folder / ACCURACY).read_text())
-                tell(f"{run.method}, {run.budget}, seed {run.seed}: mIoU {scores['miou']:.3f}")
+                report(f"{run.method}, {run.budget}, seed {run.seed}: mIoU {scores['miou']:.3f}")
 
 
-def measure_costs(plan: Plan, todo: Sequence[Run], *, tell: Callable[[str], object]) -> None:
+def measure_costs(plan: Plan, todo: Sequence[Run], *, report: Callable[[str], object]) -> None:
     """Measure the costs of the first seed's runs, one by one: the machine should be idle."""
     for run in todo:
         if run.seed == plan.seeds[0] and not (run.folder / COST).is_file():
             _measure(plan, run, COST, threads=None)
-            tell(f"{run.method}, {run.budget}: cost measured")
+            report(f"{run.method}, {run.budget}: cost measured")
 
 
 def _one(plan: Plan, run: Run, common: Sequence[str], threads: int) -> None:

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError, DataError, DeformsampleError
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.inference.model import Model
 from deformsample.segmenters import Prediction, SampledSegmenter
 
@@ -88,7 +88,7 @@ def write_program(model: Model, image_size: Size, target: Path) -> None:
     """
     program = export_program(model, image_size)
     extra = {_METADATA: json.dumps(describe(model, image_size))}
-    with whole_file(target) as partial:
+    with atomic_write(target) as partial:
         torch.export.save(program, partial, extra_files=extra)
 
 
@@ -115,7 +115,7 @@ def write_onnx(model: Model, image_size: Size, target: Path) -> None:
     )
     assert made is not None
     made.model.metadata_props.update(describe(model, image_size))
-    with whole_file(target) as partial:
+    with atomic_write(target) as partial:
         made.save(partial, external_data=False)
 
 

@@ -21,7 +21,7 @@ from deformsample.conventions import Colour, Size
 from deformsample.errors import ArgumentError, CheckpointError
 from deformsample.files.images import read_image
 from deformsample.files.reading import read_text
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.geometry import unwarp
 from deformsample.samplers.downsampler import Downsampled, Downsampler
 from deformsample.segmenters import Segmenter
@@ -75,7 +75,7 @@ class Model(nn.Module):
             (_WEIGHTS, save(weights)),
             (_CONFIG, json.dumps(self.description, indent=1).encode()),
         ):
-            with whole_file(target / name) as partial:
+            with atomic_write(target / name) as partial:
                 partial.write_bytes(content)
 
     @classmethod

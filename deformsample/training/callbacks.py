@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from deformsample.files.images import write_image
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.plotting import Picture, comparison_figure
 
 
@@ -134,7 +134,10 @@ class ScoreWriter(BasePredictionWriter):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         split, classes = data.parts[data.predict_split], data.classes
         target = Path(self.file or Path(trainer.default_root_dir) / "scores.csv").expanduser()
-        with whole_file(target) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_write(target) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["path", *classes, "class"] if classes else ["path", "score"])
             for index, scores in sorted(row for part in parts for row in part):

@@ -1,4 +1,4 @@
-"""Faults of training that would otherwise go unnoticed: non-finite numbers, and collapse."""
+"""Faults of training that would otherwise go unnoticed: non-finite values, and collapse."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ COLLAPSED = 0.01
 """Of the image; uniform sampling has half of its samples on half of it."""
 
 
-class FaultWatch(pl.Callback):
-    """Finds gradients that are not finite, and samplers that put all samples in one place.
+class NonFiniteGuard(pl.Callback):
+    """Finds non-finite gradients, and samplers that put all samples in one place.
 
-    Gradients are looked at in every step, one step later, so that a GPU never waits. A sampler has
-    collapsed where half of its samples stand for less than a hundredth of an image; it is looked
-    at in the first batch of every validation. One whose places are no numbers ends the run whatever
-    ``action`` is; the files are named then, too.
+    Gradients are checked in every step, one step later, so that a GPU never waits. A sampler has
+    collapsed if half of its samples stand for less than a hundredth of an image; it is checked in
+    the first batch of every validation. Non-finite sampling coordinates end the run whatever
+    ``action`` is; the error names the files.
 
     Args:
-        action: ``stop`` ends the run with an error that names the files; ``skip`` takes such a
-            step's gradients as zero, warns, and goes on.
+        action: ``stop`` ends the run with an error that names the files; ``skip`` sets the
+            gradients of such a step to zero, warns, and continues.
     """
 
     def __init__(self, action: Literal["stop", "skip"] = "stop") -> None:
@@ -93,7 +93,7 @@ class FaultWatch(pl.Callback):
         share = float(densest_half(grid).min())
         if share < COLLAPSED:
             files = ", ".join(_files(trainer, batch, "val"))
-            self._tell(
+            self._report(
                 f"Expected samples all over the images, but half of them lie on {share:.2%} of "
                 f"one of {files}: give the density more floor, or the edge term more weight."
             )
@@ -104,15 +104,15 @@ class FaultWatch(pl.Callback):
         finite, step, files = self._last
         self._last = None
         if not bool(finite):
-            self._tell(
+            self._report(
                 f"Expected finite gradients, but those of step {step} are not, for the files "
                 f"{', '.join(files)}: lower the learning rate, or look at these files."
             )
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if self.action == "stop":
             raise TrainingError(
-                f"{text} The checkpoints are those of before; FaultWatch's `action: skip` goes on."
+                f"{text} The earlier checkpoints are kept; NonFiniteGuard's `action: skip` continues."
             )
         rank_zero_warn(text)
 
