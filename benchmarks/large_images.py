@@ -120,7 +120,7 @@ def _costs(
 def cost(
     part: _Load, checkpoint: Path, photograph: Path, mode: Mode, threads: int, repeats: int
 ) -> Costs:
-    """Seconds, 10^9 multiply-adds and megabytes (above those at rest) of one photograph."""
+    """Seconds, 10^9 MACs and megabytes (above those at rest) of one photograph."""
     torch.set_num_threads(threads)
     module, predict = part(checkpoint)
     image = as_batch(photograph)
@@ -151,7 +151,7 @@ def cost(
 def _head(measures: Sequence[str]) -> Iterator[str]:
     names = ["method", *measures]
     for mode in ("predict", "training step"):
-        names += [f"{mode}: s", "10⁹ multiply-adds", "MB"]
+        names += [f"{mode}: s", "10⁹ MACs", "MB"]
     yield "| " + " | ".join(names) + " |"
     yield "|---" * len(names) + "|"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deformsample.data import SplitDataset
-from deformsample.data.from_config import build_data, merged_classes, read_config
+from deformsample.data.from_config import build_data, class_groups, read_config
 from deformsample.errors import DataError
 from deformsample.evaluation.accuracy import accuracy
 from deformsample.evaluation.cost import cost
@@ -23,7 +23,7 @@ from deformsample.inference.model import load
 def add_measure(commands: Any) -> argparse.ArgumentParser:
     """Options of ``deformsample measure``."""
     command: argparse.ArgumentParser = commands.add_parser(
-        "measure", help="accuracy, ceiling and cost of a checkpoint, as JSON"
+        "measure", help="accuracy, oracle upper bound and cost of a checkpoint, as JSON"
     )
     command.add_argument("checkpoint", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
     command.add_argument("--config", required=True, help="config with a data set, or of the run")
@@ -46,8 +46,8 @@ def _measure(options: argparse.Namespace) -> None:
     if options.cost:
         result = cost(model.segmenter, part)
     else:
-        merged = merged_classes(content)
-        result = accuracy(model.segmenter, part, merged, options.boundary_width)
+        groups = class_groups(content)
+        result = accuracy(model.segmenter, part, groups, options.boundary_width)
     text = json.dumps(result, indent=1)
     if options.output is None:
         print(text)

@@ -24,7 +24,7 @@ from deformsample.cli.failures import reported
 from deformsample.errors import ArgumentError
 from deformsample.files.configs import configs_folder
 from deformsample.training.kinds import KINDS
-from deformsample.training.resuming import ResumableCSVLogger, StepSeeds, AtomicCheckpointIO
+from deformsample.training.resuming import AtomicCheckpointIO, ResumableCSVLogger, StepSeeds
 from deformsample.training.run_folder import LAST, is_first_process, last_checkpoint, run_folder
 
 SUBCOMMANDS = {

@@ -29,7 +29,7 @@ def cost(segmenter: Segmenter, part: SplitDataset, repeats: int = 5) -> dict[str
 
     Returns:
         ``seconds/STAGE`` for ``decode`` and every stage of the method, their sum ``seconds``
-        without ``decode``; ``gigamacs`` (multiply-adds of convolutions and matrix products);
+        without ``decode``; ``gigamacs`` (10^9 MACs of convolutions and matrix products);
         ``pixels`` that the network sees; and ``megabytes``, the highest memory above that at rest
         (of the process on a CPU, where the system is Linux; of the GPU's allocator). A process that
         has worked before keeps memory at hand that it does not need: measure in a new one.

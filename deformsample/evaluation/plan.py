@@ -48,7 +48,7 @@ class Plan:
             of one.
         seeds: one run of each method at each budget for each of these.
         split: of the data set, to measure on.
-        classes: names of the classes (or merged classes) whose IoU the table shows.
+        classes: names of the classes (or class groups) whose IoU the table shows.
         boundary_width: of the bands of the boundary IoU, in pixels.
     """
 

@@ -157,7 +157,7 @@ def _accuracy_table(plan: Plan, rows: Sequence[Row], own: Sequence[Row]) -> str:
         "miou": "mean IoU",
         "boundary_iou": "boundary IoU",
         "miou_warped": "warped mean IoU",
-        "ceiling": "ceiling",
+        "upper_bound": "oracle upper bound",
     }
     lines = [["method", *columns.values(), "runs"]]
     for row in own:
@@ -173,9 +173,7 @@ def _accuracy_table(plan: Plan, rows: Sequence[Row], own: Sequence[Row]) -> str:
 
 def _cost_table(own: Sequence[Row]) -> str:
     names = ("decode", *STAGES)
-    lines = [
-        ["method", "multiply-adds", "memory", *(f"{n} (ms)" for n in names), "all but decode (ms)"]
-    ]
+    lines = [["method", "MACs", "memory", *(f"{n} (ms)" for n in names), "all but decode (ms)"]]
     for row in own:
         if row.cost:
             memory = f"{row.cost['megabytes']:.0f} MB" if "megabytes" in row.cost else "-"
