@@ -61,7 +61,7 @@ def test_layers_are_what_there_is() -> None:
         "learned, restored",
         "uniform, restored",
         "learned, segmented",
-        "truth",
+        "ground truth",
     ]
     assert '<td class="best">0.500</td>' in html
     assert "<td>30.0</td>" in html

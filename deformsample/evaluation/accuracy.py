@@ -1,4 +1,4 @@
-"""What a segmenter is worth, and what it costs."""
+"""The accuracy of a segmenter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark compares."""
+"""The methods, budgets and seeds that a benchmark compares."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _check_sampler_covers(plan: Plan, name: str, method: Method) -> None:
 
 
 def runs(plan: Plan, output: Path) -> Iterator[Run]:
-    """All runs: seed by seed, so that a benchmark that is cut short has whole comparisons."""
+    """All runs, seed by seed: an interrupted benchmark has complete comparisons."""
     for seed in plan.seeds:
         made: dict[tuple[str, str], Run] = {}
         for budget in plan.budgets:

@@ -21,7 +21,7 @@ def class_iou(confusion: Tensor) -> Tensor:
         confusion: (k, k) counts, rows are true classes, columns predicted ones.
 
     Returns:
-        (k,) float64 in [0, 1]; NaN for a class that is neither there nor predicted.
+        (k,) float64 in [0, 1]; NaN for a class that neither occurs nor is predicted.
     """
     confusion = confusion.double()
     hit = confusion.diagonal()
@@ -29,7 +29,7 @@ def class_iou(confusion: Tensor) -> Tensor:
 
 
 def mean_iou(confusion: Tensor) -> Tensor:
-    """Mean of :func:`class_iou` over the classes that are there or predicted, float64."""
+    """Mean of :func:`class_iou` over the classes that occur or are predicted, float64."""
     return class_iou(confusion).nanmean()
 
 

@@ -1,4 +1,4 @@
-"""Whole figures: what the sampling does, and what it is good for."""
+"""Figures of sampling and of predictions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def comparison_figure(
     pictures: Sequence[Picture],
     classes: Mapping[str, Colour],
 ) -> Figure:
-    """One row for each method: samples over the image, density, warped image, labels, truth.
+    """One row for each method: samples over the image, density, warped image, labels, ground truth.
 
     A method that only samples shows the restored image in place of labels.
 
@@ -73,7 +73,7 @@ def comparison_figure(
             row[3].set_title("restored image")
         if truth is not None:
             draw_labels(row[4], truth, classes)
-            row[4].set_title("truth")
+            row[4].set_title("ground truth")
     if classes:
         class_legend(figure, classes)
     return figure
@@ -116,7 +116,7 @@ def zoom_figure(
     classes: Mapping[str, Colour],
     places: Sequence[Place],
 ) -> Figure:
-    """Small parts of an image at full resolution: image, every method's labels, truth.
+    """Small parts of an image at full resolution: image, every method's labels, ground truth.
 
     Args:
         image: (3, H, W) uint8.
@@ -126,7 +126,7 @@ def zoom_figure(
         places: one row of panels each; their frames are drawn in the whole image above.
     """
     height, width = image.shape[1:]
-    titles = ["image", *predictions, "truth"]
+    titles = ["image", *predictions, "ground truth"]
     panel_height, panel_width = _panel_size((height, width))
     side = 2.3
     figure = Figure(
@@ -142,7 +142,7 @@ def zoom_figure(
     draw_image(whole[0], image)
     draw_overlay(whole[1], image, truth, classes)
     whole[0].set_title("image and places")
-    whole[1].set_title("truth")
+    whole[1].set_title("ground truth")
     axes = bottom.subplots(len(places), len(titles), squeeze=False)
     for number, (row, place) in enumerate(zip(axes, places, strict=True), start=1):
         _frame_place(whole[0], place, str(number))

@@ -33,7 +33,7 @@ def comparison_page(
     scores: Mapping[str, Mapping[str, float]],
     title: str,
 ) -> str:
-    """HTML with a slider between any two of: image, restored images, segmentations, truth.
+    """HTML with a slider between any two of: image, restored images, segmentations, ground truth.
 
     Everything is inside the page; names are escaped.
 
@@ -89,7 +89,7 @@ def _layers(
             shown = overlay_pixels(image, picture.labels, classes)
             layers[f"{picture.title}, segmented"] = shown
     if truth is not None:
-        layers["truth"] = overlay_pixels(image, truth, classes)
+        layers["ground truth"] = overlay_pixels(image, truth, classes)
     return layers
 
 

@@ -1,4 +1,4 @@
-"""What happens beside training: pictures in the log, predictions and scores on disk."""
+"""Callbacks that log pictures, and write predictions and scores."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PictureLogger(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw, where it is due."""
+        """Draw the first image if a picture is due."""
         due = trainer.current_epoch >= self._next_epoch and not trainer.sanity_checking
         board = next((x for x in trainer.loggers if isinstance(x, TensorBoardLogger)), None)
         if batch_idx or not due or board is None or not trainer.is_global_zero:
@@ -62,7 +62,7 @@ class PictureLogger(pl.Callback):
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes every predicted label map as the data set's own label files are written.
+    """Writes every predicted label map in the format of the data set's label files.
 
     Args:
         folder: where to; ``None`` for ``predictions`` in the folder of the run.

@@ -45,17 +45,17 @@ class NonFiniteGuard(pl.Callback):
         batch: Mapping[str, Tensor],
         batch_idx: int,
     ) -> None:
-        """Look at the step before, and keep the names of this one's files."""
-        self._look()
+        """Check the step before, and keep the names of this step's files."""
+        self._check()
         self._files = _files(trainer, batch, "train")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the last step before a checkpoint is written."""
-        self._look()
+        """Check the last step before a checkpoint is written."""
+        self._check()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the last step before its weights are measured."""
-        self._look()
+        """Check the last step before its weights are measured."""
+        self._check()
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -84,7 +84,7 @@ class NonFiniteGuard(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Look at where the samples are."""
+        """Check the sampling locations of the first batch."""
         sampling = next((m for m in pl_module.children() if isinstance(m, Downsampler)), None)
         if batch_idx or trainer.sanity_checking or sampling is None:
             return
@@ -98,7 +98,7 @@ class NonFiniteGuard(pl.Callback):
                 f"one of {files}: give the density more floor, or the edge term more weight."
             )
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._last is None:
             return
         finite, step, files = self._last
@@ -112,7 +112,7 @@ class NonFiniteGuard(pl.Callback):
     def _report(self, text: str) -> None:
         if self.action == "stop":
             raise TrainingError(
-                f"{text} The earlier checkpoints are kept; NonFiniteGuard's `action: skip` continues."
+                f"{text} Earlier checkpoints are kept; NonFiniteGuard's `action: skip` continues."
             )
         rank_zero_warn(text)
 

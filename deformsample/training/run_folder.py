@@ -47,8 +47,8 @@ def run_folder(output: str | None, runs: Path, *, resume: bool) -> Iterator[Path
 
 def is_first_process() -> bool:
     """Whether this is the only process of the run, or the first of several."""
-    told = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
-    return all(os.environ.get(name, "0") == "0" for name in told)
+    ranks = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
 
 
 def last_checkpoint(folder: Path, callbacks: Iterable[Callback]) -> Path | None:
@@ -73,8 +73,8 @@ def last_checkpoint(folder: Path, callbacks: Iterable[Callback]) -> Path | None:
             "`--ckpt_path last` to resume from, but found none."
         )
     folders = {Path(writer.dirpath or folder / "checkpoints") for writer in writers}
-    found = [file for one in folders for file in one.glob(f"{LAST}*.ckpt")]
-    return max(found, key=lambda file: file.stat().st_mtime, default=None)
+    files = [file for folder in folders for file in folder.glob(f"{LAST}*.ckpt")]
+    return max(files, key=lambda file: file.stat().st_mtime, default=None)
 
 
 def _numbered(runs: Path, *, make: bool) -> Path:
@@ -97,15 +97,15 @@ def _numbered(runs: Path, *, make: bool) -> Path:
 
 
 def _check_content(folder: Path, *, resume: bool) -> None:
-    held = {file.name for file in folder.iterdir()} - {LOCK}
-    if held and not resume:
+    names = {file.name for file in folder.iterdir()} - {LOCK}
+    if names and not resume:
         raise ArgumentError(
             f"Expected `--output` to be a new or empty folder, but {folder} holds files, which a "
             "new run would overwrite: choose another, remove it, or resume its run by "
             "`--ckpt_path last`."
         )
-    of_a_run = {"config.yaml", "checkpoints"} & held or any("tfevents" in name for name in held)
-    if held and resume and not of_a_run:
+    of_a_run = {"config.yaml", "checkpoints"} & names or any("tfevents" in name for name in names)
+    if names and resume and not of_a_run:
         raise ArgumentError(
             "Expected `--output` to be the folder of a run to resume, or a new one, but "
             f"{folder} holds other files: choose another."
