@@ -46,7 +46,10 @@ def main() -> int:
         write_images(folder / "data", 12)
         command = [
             *("--config=folder.yaml", f"--data.root={folder / 'data'}", "--data.batch_size=2"),
-            *(f"--model.segmenter.network={NETWORK}", "--model.segmenter.sampled_size=[16,24]"),
+            *(
+                f"--model.segmenter.network={NETWORK}",
+                "--model.segmenter.downsampler.sampled_size=[16,24]",
+            ),
             *("--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"),
             *("--trainer.enable_progress_bar=false", f"--data.num_workers={options.workers}"),
             *(f"--trainer.max_epochs={options.epochs}", "--ckpt_path=last"),

@@ -31,8 +31,9 @@ from deformsample.evaluation.plan import read_plan, runs
 from deformsample.evaluation.runner import ACCURACY, train_and_measure
 from deformsample.files.images import read_image
 from deformsample.files.writing import atomic_write
-from deformsample.inference.classification import load_classifier
-from deformsample.inference.model import as_batch, load
+from deformsample.inference.inputs import as_batch
+from deformsample.inference.loading import load
+from deformsample.inference.model import ClassificationModel, SegmentationModel
 
 PLAN = Path(__file__).with_suffix(".yaml")
 
@@ -92,12 +93,12 @@ def classification(options: argparse.Namespace, photograph: Path) -> Iterator[st
 
 
 def _segmenter(checkpoint: Path) -> tuple[nn.Module, Callable[[Tensor], object]]:
-    segmenter = load(checkpoint).segmenter
+    segmenter = load(checkpoint, kind=SegmentationModel).segmenter
     return segmenter, segmenter.segment
 
 
 def _classifier(checkpoint: Path) -> tuple[nn.Module, Callable[[Tensor], object]]:
-    classifier = load_classifier(checkpoint).classifier
+    classifier = load(checkpoint, kind=ClassificationModel).classifier
     return classifier, classifier
 
 

@@ -20,8 +20,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from deformsample.checkpoints.archive import FORMAT
+from deformsample.checkpoints.builder import build_part
 from deformsample.cli.main import main as deformsample
-from deformsample.inference.model import build_segmenter
+from deformsample.segmenters import Segmenter
 
 
 @dataclass
@@ -114,12 +116,20 @@ def write_checkpoint(file: Path) -> None:
         "init_args": {"network": {**network, "init_args": {"num_classes": 1, "widths": [4, 8]}}},
     }
     own = {**network, "init_args": {"num_classes": 2, "widths": [4, 8]}}
+    downsampler = {
+        "class_path": "deformsample.samplers.Downsampler",
+        "init_args": {"sampler": sampler, "sampled_size": [16, 24]},
+    }
     architecture = {
         "class_path": "deformsample.segmenters.SampledSegmenter",
-        "init_args": {"sampler": sampler, "network": own, "sampled_size": [16, 24]},
+        "init_args": {"downsampler": downsampler, "network": own},
     }
-    weights = build_segmenter(architecture, "this benchmark").state_dict()
-    held = {"segmenter": architecture, "classes": {"background": [0, 0, 0], "object": [255] * 3}}
+    weights = build_part(Segmenter, architecture, "this benchmark").state_dict()
+    held = {
+        "format": FORMAT,
+        "segmenter": architecture,
+        "classes": {"background": [0, 0, 0], "object": [255] * 3},
+    }
     named = {f"segmenter.{key}": value for key, value in weights.items()}
     torch.save({"state_dict": named, "deformsample": held}, file)
 

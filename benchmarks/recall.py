@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[0, 7, 11, 16])
     parser.add_argument("--images", type=int, default=6)
     options = parser.parse_args()
-    model = deformsample.load(options.checkpoint)
+    model = deformsample.load(options.checkpoint, kind=deformsample.SegmentationModel)
     data = build_data(read_config(options.config), options.root, options.config)
     ids = [list(data.classes).index(name) for name in options.classes]
     chosen = data.dataset.samples(options.split)[: options.images]

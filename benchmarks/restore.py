@@ -18,10 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deformsample.cli.images import UNTRAINED
 from deformsample.data import SplitDataset
 from deformsample.data.from_config import build_data, read_config
-from deformsample.inference.model import load
+from deformsample.inference.loading import UNTRAINED, load
 from deformsample.metrics.restoration import restoration_quality
 from deformsample.plotting import Picture
 from deformsample.samplers.downsampler import Downsampler
@@ -38,10 +37,10 @@ def near_boundaries(labels: Tensor, distance: int) -> Tensor:
 def pictures(image: Tensor, options: argparse.Namespace) -> Iterator[Picture]:
     """The image as each method samples it; checkpoints keep their own number of samples."""
     budget = image.shape[1] * image.shape[2] // options.side**2
-    for bias in options.level_bias:
+    for bias in options.lod_bias:
         for name, sampler in UNTRAINED.items():
-            downsampler = Downsampler(sampler(), budget, level_bias=bias)
-            yield Picture.of(f"{name}, level bias {bias:g}", downsampler.downsample(image[None]))
+            downsampler = Downsampler(sampler(), budget, lod_bias=bias)
+            yield Picture.of(f"{name}, LOD bias {bias:g}", downsampler(image[None]))
     for file in options.checkpoint:
         yield Picture.of(file, load(file).downsample(image))
 
@@ -55,7 +54,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6)
     parser.add_argument("--side", type=int, default=8, help="one of so many pixels, per side")
     parser.add_argument("--distance", type=int, default=8, help="to a boundary, in pixels")
-    parser.add_argument("--level-bias", type=float, nargs="+", default=[0.0, 1.0])
+    parser.add_argument("--lod-bias", type=float, nargs="+", default=[0.0, -1.0])
     parser.add_argument("--checkpoint", nargs="*", default=[])
     options = parser.parse_args()
     data = build_data(read_config(options.config), options.root, options.config)

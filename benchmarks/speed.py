@@ -45,7 +45,7 @@ from deformsample.geometry import (
 from deformsample.geometry.coordinates import axis
 from deformsample.losses import ErrorCurveLoss, FullResolutionLoss
 from deformsample.networks import HRNet, UNet
-from deformsample.samplers import ErrorCurveSampler, UniformSampler
+from deformsample.samplers import Downsampler, ErrorCurveSampler, UniformSampler
 from deformsample.segmenters import SampledSegmenter
 
 CASES: Sequence[tuple[int, Size, Size]] = (
@@ -199,7 +199,9 @@ def chain_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
         pixels = photograph(size)
         image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].to(device)
         sampler = ErrorCurveSampler(UNet(2, (16, 32, 48)))
-        segmenter = SampledSegmenter(sampler, torch.nn.Identity(), sampled).eval().to(device)
+        segmenter = (
+            SampledSegmenter(Downsampler(sampler, sampled), torch.nn.Identity()).eval().to(device)
+        )
         works: dict[str, Work] = {"ours": partial(downsampled, segmenter, image)}
         for suffix in ("jpg", "png"):
             file = folder / f"{size[0]}.{suffix}"
@@ -218,7 +220,7 @@ def whole_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
     network = HRNet(classes, name="hrnet_w18_small", stem_stride=1)
     works: dict[str, Work] = {}
     for name, sampler in (("learned", ErrorCurveSampler(UNet(2, (16, 32, 48)))), ("uniform", None)):
-        segmenter = SampledSegmenter(sampler or UniformSampler(), network, sampled)
+        segmenter = SampledSegmenter(Downsampler(sampler or UniformSampler(), sampled), network)
         segmenter = segmenter.eval().to(device)
         if sampler is not None:
             works["ours, learned"] = partial(segmenter.segment, image)
@@ -259,9 +261,8 @@ def _steps(
     for name, scale in (("uniform", 1.0), ("learned", 1.0), ("learned, half a thumbnail", 0.5)):
         learns = name != "uniform"
         sampler = ErrorCurveSampler(UNet(2, (16, 32, 48))) if learns else UniformSampler()
-        segmenter = SampledSegmenter(
-            sampler, network(), sampled, thumbnail_scale=scale, sample_gradient=False
-        ).to(device)
+        downsampler = Downsampler(sampler, sampled, thumbnail_scale=scale, sample_gradient=False)
+        segmenter = SampledSegmenter(downsampler, network()).to(device)
         loss = FullResolutionLoss(
             grid_gradient=False,
             extra=LovaszLoss("multiclass", ignore_index=255),
@@ -280,7 +281,7 @@ def train_step(
 ) -> None:
     """Read a batch, forward, backward, update."""
     batch = collate([data[i] for i in range(len(data))])
-    image, labels = (batch[key].to(segmenter.mean.device) for key in ("image", "labels"))
+    image, labels = (batch[key].to(segmenter.device) for key in ("image", "labels"))
     optimizer.zero_grad()
     torch.stack(list(loss(segmenter(image), labels, 0.5).values())).sum().backward()
     optimizer.step()
@@ -337,7 +338,7 @@ def there_and_back(grid_of: Callable[[Tensor], Tensor], scores: Tensor) -> None:
 @torch.no_grad()
 def downsampled(segmenter: SampledSegmenter, image: Tensor) -> None:
     """All that comes before the network."""
-    segmenter.downsample(image)
+    segmenter.downsampler(image)
 
 
 def upsampled(logits: Tensor, size: Size) -> Tensor:

@@ -1,27 +1,26 @@
 """Learned, content-aware downsampling for images too large to segment whole."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deformsample.inference.classification import ImageClassifier, load_classifier
-    from deformsample.inference.model import Model, load
+    from deformsample.inference.loading import load
+    from deformsample.inference.model import ClassificationModel, Model, SegmentationModel
 
-__all__ = ["ImageClassifier", "Model", "__version__", "load", "load_classifier"]
+__all__ = ["ClassificationModel", "Model", "SegmentationModel", "__version__", "load"]
 
 _HOME = {
-    "ImageClassifier": "deformsample.inference.classification",
-    "load_classifier": "deformsample.inference.classification",
+    "ClassificationModel": "deformsample.inference.model",
     "Model": "deformsample.inference.model",
-    "load": "deformsample.inference.model",
+    "SegmentationModel": "deformsample.inference.model",
+    "load": "deformsample.inference.loading",
 }
-
-__version__ = version("deformsample")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is asked for: :mod:`deformsample.kernels` works without."""
+    """Import what needs torch, or takes time, only when it is asked for."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("deformsample")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -25,6 +25,8 @@ import tifffile
 import torch
 from PIL import Image
 
+from deformsample.checkpoints.archive import FORMAT
+from deformsample.checkpoints.builder import build_part
 from deformsample.data import Folder, Nifti
 from deformsample.data.cache import DecodedCache
 from deformsample.data.datasets.classification_dataset import LabelledFiles
@@ -36,7 +38,9 @@ from deformsample.errors import DeformsampleError
 from deformsample.files.images import read_image
 from deformsample.files.sampled_png import SampledImage, read_sampled, write_sampled
 from deformsample.files.slides import open_large
-from deformsample.inference.model import Model, build_segmenter, load
+from deformsample.inference.loading import load
+from deformsample.inference.model import SegmentationModel
+from deformsample.segmenters import Segmenter
 
 Outcome = Any
 """What a reader gives; equal for equal content."""
@@ -138,7 +142,7 @@ def parts_of(file: Path) -> Outcome:
         part = image.read(0, 0, height, 0, width)
     assert part.shape == (3, height, width)
     assert 0 <= float(part.min()) <= float(part.max()) <= 255
-    return part.numpy().tobytes()
+    return part.tobytes()
 
 
 def ids_of(file: Path) -> Outcome:
@@ -191,7 +195,7 @@ def config_of(file: Path) -> Outcome:
 
 def model_of(file: Path) -> Outcome:
     model = load(file)
-    assert isinstance(model, Model)
+    assert isinstance(model, SegmentationModel)
     return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
 
 
@@ -263,17 +267,22 @@ def checkpoint() -> dict[str, Any]:
     architecture = {
         "class_path": "deformsample.segmenters.SampledSegmenter",
         "init_args": {
-            "sampler": {"class_path": "deformsample.samplers.UniformSampler"},
+            "downsampler": {
+                "class_path": "deformsample.samplers.Downsampler",
+                "init_args": {
+                    "sampler": {"class_path": "deformsample.samplers.UniformSampler"},
+                    "sampled_size": [8, 12],
+                },
+            },
             "network": network,
-            "sampled_size": [8, 12],
         },
     }
     torch.manual_seed(0)
-    weights = build_segmenter(architecture, "a test").state_dict()
+    weights = build_part(Segmenter, architecture, "a test").state_dict()
     classes = {name: list(colour) for name, colour in CLASSES.items()}
     return {
         "state_dict": {f"segmenter.{name}": value for name, value in weights.items()},
-        "deformsample": {"segmenter": architecture, "classes": classes},
+        "deformsample": {"format": FORMAT, "segmenter": architecture, "classes": classes},
     }
 
 

@@ -15,10 +15,12 @@ from hypothesis import settings
 from PIL import Image
 from torch import Tensor
 
+from deformsample.checkpoints.archive import FORMAT
+from deformsample.checkpoints.builder import build_part
 from deformsample.cli.main import main
 from deformsample.cli.train import main as train
 from deformsample.conventions import Pixels
-from deformsample.inference.model import build_segmenter
+from deformsample.segmenters import Segmenter
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
@@ -30,7 +32,7 @@ SMALL = [
     "--model.segmenter.network.name=hrnet_w18_small",
     "--model.segmenter.network.stem_stride=4",
     "--model.segmenter.network.refinement=1",
-    "--model.segmenter.sampled_size=[16,24]",
+    "--model.segmenter.downsampler.sampled_size=[16,24]",
     "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false",
     "--data.num_workers=0",
@@ -200,16 +202,20 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         "class_path": "deformsample.samplers.LearnedSampler",
         "init_args": {"network": scores},
     }
+    downsampler = {
+        "class_path": "deformsample.samplers.Downsampler",
+        "init_args": {"sampler": sampler, "sampled_size": [16, 24]},
+    }
     architecture = {
         "class_path": "deformsample.segmenters.SampledSegmenter",
-        "init_args": {"sampler": sampler, "network": logits, "sampled_size": [16, 24]},
+        "init_args": {"downsampler": downsampler, "network": logits},
     }
     torch.manual_seed(0)
-    segmenter = build_segmenter(architecture, "a test")
+    segmenter = build_part(Segmenter, architecture, "a test")
     weights = {f"segmenter.{name}": value for name, value in segmenter.state_dict().items()}
-    weights["segmenter.sampler.network.head.weight"] *= 400  # so that the samples move
+    weights["segmenter.downsampler.sampler.network.head.weight"] *= 400  # so that the samples move
     classes = {"background": [0, 0, 0], "object": [255, 9, 0]}
-    held = {"segmenter": architecture, "classes": classes}
+    held = {"format": FORMAT, "segmenter": architecture, "classes": classes}
     checkpoint = tmp_path_factory.mktemp("checkpoint") / "last.ckpt"
     torch.save({"state_dict": weights, "deformsample": held}, checkpoint)
     file = tmp_path_factory.mktemp("exported") / "model.onnx"

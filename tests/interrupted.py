@@ -34,7 +34,10 @@ def command(folder: Path, run: str) -> list[str]:
     return [
         *("fit", "--config=folder.yaml", f"--data.root={folder / 'data'}", "--ckpt_path=last"),
         *("--model.segmenter.network=deformsample.networks.UNet", "--data.batch_size=2"),
-        *("--model.segmenter.network.widths=[4,8]", "--model.segmenter.sampled_size=[16,24]"),
+        *(
+            "--model.segmenter.network.widths=[4,8]",
+            "--model.segmenter.downsampler.sampled_size=[16,24]",
+        ),
         *("--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1", "--data.num_workers=0"),
         *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
         *(f"--trainer.callbacks={CALLBACKS}", "--trainer.max_epochs=3"),

@@ -230,8 +230,8 @@ def test_the_smallest_images_go_all_the_way(
 def test_one_colour_is_sampled_uniformly() -> None:
     """By samplers that look at brightness; what a network was taught is its own."""
     flat = torch.full((1, 3, 40, 60), 77, dtype=torch.uint8)
-    uniform = Downsampler(UniformSampler(), (8, 12)).downsample(flat)
-    detail = Downsampler(DetailSampler(), (8, 12)).downsample(flat)
+    uniform = Downsampler(UniformSampler(), (8, 12))(flat)
+    detail = Downsampler(DetailSampler(), (8, 12))(flat)
     assert torch.allclose(detail.grid, uniform.grid, atol=1e-5)
     assert torch.allclose(
         detail.density, torch.full_like(detail.density, 1 / detail.density.numel())

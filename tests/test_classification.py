@@ -68,7 +68,7 @@ def last_row(run: Path, name: str) -> dict[str, float]:
 def trained(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run")
     more = ["--data.batch_size=2", "--trainer.max_epochs=12", "--model.optimizer.lr=0.01"]
-    size = "--model.classifier.sampled_size=[12,16]"
+    size = "--model.classifier.downsampler.sampled_size=[12,16]"
     config = "--config=classification/uniform.yaml"
     return fit(run, config, *listed(tree, "classes"), *more, size)
 
@@ -96,7 +96,7 @@ def test_a_run_from_training_to_scores(
     assert [row["class"] for row in rows] == ["dark", "bright", "dark", "bright", "dark"]
     assert all(float(row["bright"]) + float(row["dark"]) == pytest.approx(1) for row in rows)
 
-    model = deformsample.load_classifier(trained)
+    model = deformsample.load(trained, kind=deformsample.ClassificationModel)
     for row in rows:
         scores, classes = model.classify(row["path"])
         assert classes == [row["class"]]
@@ -116,12 +116,14 @@ def test_two_processes_write_one_file(trained: Path, in_tmp: Path) -> None:
 def test_a_classifier_is_no_segmenter(
     trained: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(CheckpointError, match=r"holds a classifier: `deformsample\.load_classifi"):
-        deformsample.load(trained)
-    with pytest.raises(CheckpointError, match=r"holds a segmenter: `deformsample\.load` loads it"):
-        deformsample.load_classifier(checkpoint)
-    assert main(["info", str(trained)]) == 1
-    assert "holds a classifier" in capsys.readouterr().err
+    with pytest.raises(
+        CheckpointError, match=r"Expected a SegmentationModel in .*holds a ClassificationModel"
+    ):
+        deformsample.load(trained, kind=deformsample.SegmentationModel)
+    with pytest.raises(CheckpointError, match=r"holds a SegmentationModel"):
+        deformsample.load(checkpoint, kind=deformsample.ClassificationModel)
+    assert main(["info", str(trained)]) == 0
+    assert "resnet18" in capsys.readouterr().out
     assert main(["measure", str(checkpoint), "--config=hrf_disease.yaml"]) == 1
     error = capsys.readouterr().err
     assert "of a segmentation, but hrf_disease.yaml is of a classification" in error
@@ -133,7 +135,7 @@ def test_tiles(aggregation: str, tree: Path, in_tmp: Path) -> None:
     config = "--config=classification/tiles.yaml"
     last = fit(in_tmp / "run", config, f"--data.root={tree}", *more, *SHORT)
     assert 0 <= last_row(in_tmp / "run", "val/accuracy")["val/accuracy"] <= 1
-    model = deformsample.load_classifier(last)
+    model = deformsample.load(last, kind=deformsample.ClassificationModel)
     assert model.classifier.title == f"tiles of 16 x 16, {aggregation}"
     scores, classes = model.classify(torch.rand(2, 3, 40, 40))
     assert scores.sum(dim=1).tolist() == pytest.approx([1, 1])
@@ -141,7 +143,7 @@ def test_tiles(aggregation: str, tree: Path, in_tmp: Path) -> None:
 
 
 def test_learned_downsampling_trains_the_sampler(tree: Path, in_tmp: Path) -> None:
-    more = ["--model.classifier.sampled_size=[12,16]"]
+    more = ["--model.classifier.downsampler.sampled_size=[12,16]"]
     more += ["--model.optimizer.weight_decay=0"]  # so that nothing but the loss moves a weight
     config = "--config=classification/learned.yaml"
     lasts = [
@@ -153,14 +155,17 @@ def test_learned_downsampling_trains_the_sampler(tree: Path, in_tmp: Path) -> No
     weights = [torch.load(last, weights_only=True)["state_dict"] for last in lasts]
     name = "classifier.sampler.network.layers.0.weight"
     assert not torch.equal(weights[0][name], weights[1][name])
-    assert deformsample.load_classifier(lasts[1]).classifier.title == "learned"
+    assert (
+        deformsample.load(lasts[1], kind=deformsample.ClassificationModel).classifier.title
+        == "learned"
+    )
 
 
 def test_streaming(tree: Path, in_tmp: Path) -> None:
     more = ["--model.classifier.tile=16", "--data.level=1"]
     config = "--config=classification/streamed.yaml"
     last = fit(in_tmp / "run", config, f"--data.root={tree}", *more, *SHORT)
-    model = deformsample.load_classifier(last)
+    model = deformsample.load(last, kind=deformsample.ClassificationModel)
     assert model.classifier.title == "streamed in tiles of 16"
     assert model.level == 1
     assert model.classify(tree / "dark" / "0.png").scores.shape == (1, 2)
@@ -177,7 +182,9 @@ def test_a_score_for_each_image(tree: Path, in_tmp: Path) -> None:
     with Path("predict/scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", "score"]
-    scores, classes = deformsample.load_classifier(last).classify(rows[0]["path"])
+    scores, classes = deformsample.load(last, kind=deformsample.ClassificationModel).classify(
+        rows[0]["path"]
+    )
     assert classes == []
     assert scores.item() == pytest.approx(float(rows[0]["score"]), rel=1e-4)
 

@@ -16,7 +16,7 @@ from deformsample.classifiers import (
 )
 from deformsample.errors import ArgumentError
 from deformsample.networks import ConvClassifier, DeformationNet, TimmClassifier
-from deformsample.samplers import LearnedSampler, UniformSampler
+from deformsample.samplers import Downsampler, LearnedSampler, UniformSampler
 
 
 def logits(*probabilities: list[float]) -> Tensor:
@@ -89,7 +89,7 @@ def test_tiles_cover_the_image_in_batches(size: tuple[int, int], tiles_at_once: 
     rows = 1 + max(0, math.ceil((size[0] - 8) / 6))
     columns = 1 + max(0, math.ceil((size[1] - 12) / 9))
     assert scores.shape == (2, rows * columns, 2)
-    normalised = (5 - tiled.mean) / tiled.std
+    normalised = tiled.normalize(torch.tensor(5.0))
     torch.testing.assert_close(scores[0, -1, 0], normalised.max())
     assert (scores[1, :, 0] < 3).all()
 
@@ -124,7 +124,7 @@ def test_tiles_that_cannot_be() -> None:
 
 def test_the_loss_of_the_classes_moves_the_samples() -> None:
     sampler = LearnedSampler(DeformationNet([4]))
-    classifier = SampledClassifier(sampler, ConvClassifier([4], 3), (12, 16))
+    classifier = SampledClassifier(Downsampler(sampler, (12, 16)), ConvClassifier([4], 3))
     image = torch.randint(256, (2, 3, 48, 80), dtype=torch.uint8)
     classifier(image).sum().backward()
     gradients = [x.grad for x in sampler.parameters()]
@@ -134,9 +134,9 @@ def test_the_loss_of_the_classes_moves_the_samples() -> None:
 
 def test_a_sampled_classifier_sees_the_small_image() -> None:
     network = ConvClassifier([4], 3)
-    classifier = SampledClassifier(UniformSampler(), network, (12, 16)).eval()
+    classifier = SampledClassifier(Downsampler(UniformSampler(), (12, 16)), network).eval()
     image = torch.rand(2, 3, 48, 80)
-    small = classifier.downsample(image).image
+    small = classifier.downsampler(image).image
     expected = network((small - classifier.mean) / classifier.std)
     torch.testing.assert_close(classifier(image), expected)
 
@@ -146,7 +146,7 @@ def test_streaming_has_the_scores_and_gradients_of_the_whole_image() -> None:
     network = ConvClassifier([4, 6], 3).double()
     image = torch.randint(256, (2, 3, 41, 58), dtype=torch.uint8)
     streamed = StreamedClassifier(network, tile=16).double()
-    whole = (image / 255.0 - streamed.mean) / streamed.std
+    whole = streamed.normalize(image / 255.0)
     body = network.body.body
     expected = network.head(body(whole))  # type: ignore[operator]
     wanted = torch.autograd.grad(expected.square().sum(), list(streamed.parameters()))

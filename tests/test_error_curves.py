@@ -17,7 +17,7 @@ from deformsample.geometry import (
 from deformsample.geometry.coordinates import axis
 from deformsample.losses import ErrorCurveLoss, FullResolutionLoss, Observed, WarpedLoss
 from deformsample.networks import FixedScores, UNet
-from deformsample.samplers import ErrorCurveSampler, LearnedSampler
+from deformsample.samplers import Downsampler, ErrorCurveSampler, LearnedSampler
 from deformsample.samplers.downsampler import Downsampled
 from deformsample.samplers.error_curves import random_field
 from deformsample.segmenters import SampledSegmenter
@@ -175,7 +175,9 @@ def test_curves_and_errors_are_needed() -> None:
 
 def test_the_loss_trains_the_sampler_and_not_through_the_grid() -> None:
     sampler = ErrorCurveSampler(UNet(2, [4, 8]))
-    segmenter = SampledSegmenter(sampler, UNet(3, [4, 8]), (12, 18), sample_gradient=False)
+    segmenter = SampledSegmenter(
+        Downsampler(sampler, (12, 18), sample_gradient=False), UNet(3, [4, 8])
+    )
     loss = FullResolutionLoss(grid_gradient=False, density=ErrorCurveLoss())
     image = torch.randint(0, 256, (2, 3, 72, 108), dtype=torch.uint8)
     labels = torch.randint(0, 3, (2, 72, 108), dtype=torch.uint8)
@@ -192,7 +194,9 @@ def test_the_loss_trains_the_sampler_and_not_through_the_grid() -> None:
 
 def test_half_precision_networks_have_exact_budgets_and_losses() -> None:
     sampler = ErrorCurveSampler(UNet(2, [4]), perturbation=0.0)
-    segmenter = SampledSegmenter(sampler, UNet(3, [4, 4]), (8, 12), sample_gradient=False)
+    segmenter = SampledSegmenter(
+        Downsampler(sampler, (8, 12), sample_gradient=False), UNet(3, [4, 4])
+    )
     loss = FullResolutionLoss(grid_gradient=False, density=ErrorCurveLoss())
     image = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
     labels = torch.randint(0, 3, (1, 64, 96), dtype=torch.uint8)

@@ -10,7 +10,7 @@ from deformsample.evaluation.accuracy import accuracy
 from deformsample.evaluation.cost import cost
 from deformsample.geometry import identity_grid, unwarp_labels, warp_labels
 from deformsample.metrics.iou import class_iou
-from deformsample.samplers import UniformSampler
+from deformsample.samplers import Downsampler, UniformSampler
 from deformsample.segmenters import SampledSegmenter
 from tests.test_data import TWO
 
@@ -28,7 +28,7 @@ def part(folder_tree: Path) -> SplitDataset:
 
 
 def test_scores_are_those_of_the_segmenters_own_labels(part: SplitDataset) -> None:
-    segmenter = SampledSegmenter(UniformSampler(), Brightness(), (16, 24)).eval()
+    segmenter = SampledSegmenter(Downsampler(UniformSampler(), (16, 24)), Brightness()).eval()
     scores = accuracy(segmenter, part, {"all": ["background", "object"]}, boundary_width=2)
     full, best = torch.zeros(2, 2), torch.zeros(2, 2)
     for n in range(len(part)):
@@ -51,7 +51,9 @@ def test_scores_are_those_of_the_segmenters_own_labels(part: SplitDataset) -> No
 
 def test_costs_of_every_stage(part: SplitDataset) -> None:
     network = nn.Conv2d(3, 2, 3, padding=1, bias=False)
-    costs = cost(SampledSegmenter(UniformSampler(), network, (16, 24)).eval(), part, repeats=2)
+    costs = cost(
+        SampledSegmenter(Downsampler(UniformSampler(), (16, 24)), network).eval(), part, repeats=2
+    )
     assert costs["gigamacs"] == pytest.approx(16 * 24 * 3 * 2 * 9 / 1e9)
     assert costs["pixels"] == 16 * 24
     assert costs["seconds"] == pytest.approx(sum(costs[f"seconds/{name}"] for name in STAGES))

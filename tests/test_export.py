@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -19,16 +20,17 @@ from deformsample.errors import ArgumentError, DataError
 from deformsample.geometry import identity_grid, sampling_grid, softmax_density, unwarp
 from deformsample.geometry import unwarp_labels as unwarp_tensor_labels
 from deformsample.inference.exporter import OUTPUTS, export_program, write_onnx
-from deformsample.inference.model import Model
+from deformsample.inference.model import SegmentationModel
 from deformsample.networks import EdgeRegressor, HRNet, UNet
 from deformsample.samplers import (
+    Downsampler,
     EdgeDensityOracle,
     EdgeOptimalSampler,
     LearnedSampler,
     Sampler,
     UniformSampler,
 )
-from deformsample.segmenters import Prediction, SampledSegmenter
+from deformsample.segmenters import SampledPrediction, SampledSegmenter
 
 SIZE = (70, 110)
 CLASSES = {"background": (0, 0, 0), "object": (255, 9, 0)}
@@ -42,8 +44,9 @@ def learned() -> LearnedSampler:
     return LearnedSampler(network)
 
 
-def model_of(sampler: Sampler, network: nn.Module, **options: object) -> Model:
-    return Model(SampledSegmenter(sampler, network, **options), CLASSES)  # type: ignore[arg-type]
+def model_of(sampler: Sampler, network: nn.Module, **options: Any) -> SegmentationModel:
+    segmenter = SampledSegmenter(Downsampler(sampler, **options), network)
+    return SegmentationModel(segmenter, {"classes": CLASSES})
 
 
 def batch(image: Pixels) -> Tensor:
@@ -51,8 +54,8 @@ def batch(image: Pixels) -> Tensor:
 
 
 @torch.no_grad()
-def eager(model: Model, image: Pixels) -> tuple[Tensor, Tensor, Tensor]:
-    prediction: Prediction = model.segmenter(batch(image))
+def eager(model: SegmentationModel, image: Pixels) -> tuple[Tensor, Tensor, Tensor]:
+    prediction: SampledPrediction = model.segmenter(batch(image))
     return prediction.logits, prediction.grid, prediction.sampled.image
 
 
@@ -64,8 +67,8 @@ def session(file: Path) -> onnxruntime.InferenceSession:
     "make",
     [
         lambda: model_of(learned(), UNet(2, (4, 8), refinement=2), sampled_size=(16, 24)),
-        lambda: model_of(learned(), UNet(2, (4,)), sampled_size=400, level_bias=None),
-        lambda: model_of(UniformSampler(), HRNet(2), sampled_size=(16, 24), level_bias=0.0),
+        lambda: model_of(learned(), UNet(2, (4,)), sampled_size=400, lod_bias=None),
+        lambda: model_of(UniformSampler(), HRNet(2), sampled_size=(16, 24), lod_bias=0.0),
     ],
     ids=["pyramid", "bilinear, budget", "uniform, HRNet"],
 )
@@ -76,7 +79,7 @@ def test_the_program_gives_what_the_model_gives(make: object, image: Pixels) -> 
     expected = eager(model, image)
     for own, other in zip(program.module()(batch(image)), expected, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-5)
-    if isinstance(model.segmenter.sampler, LearnedSampler):
+    if isinstance(model.segmenter.downsampler.sampler, LearnedSampler):
         grid = expected[1]
         moved = grid - identity_grid((grid.shape[1], grid.shape[2]), grid)
         assert float(moved.abs().max()) > 0.05
@@ -84,7 +87,7 @@ def test_the_program_gives_what_the_model_gives(make: object, image: Pixels) -> 
 
 def test_onnxruntime_gives_what_the_model_gives(exported: tuple[Path, Path], image: Pixels) -> None:
     checkpoint, file = exported
-    model = deformsample.load(checkpoint)
+    model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
     running = session(file)
     given = running.get_inputs()[0]
     assert (given.name, given.shape, given.type) == ("image", [1, 3, *SIZE], "tensor(uint8)")
@@ -109,7 +112,7 @@ def test_an_onnx_file_says_what_it_is(exported: tuple[Path, Path]) -> None:
 
 
 def test_bilinear_uniform_samples_in_onnxruntime(image: Pixels, tmp_path: Path) -> None:
-    model = model_of(UniformSampler(), UNet(3, (4,)), sampled_size=(9, 14), level_bias=None)
+    model = model_of(UniformSampler(), UNet(3, (4,)), sampled_size=(9, 14), lod_bias=None)
     write_onnx(model, SIZE, tmp_path / "new" / "a.onnx")
     results = session(tmp_path / "new" / "a.onnx").run(None, {"image": batch(image).numpy()})
     for own, other in zip(results, eager(model, image), strict=True):
@@ -130,7 +133,7 @@ def test_the_command_writes_a_program_that_torch_loads(
     held = {"deformsample.json": ""}
     program = torch.export.load(target, extra_files=held)
     assert json.loads(json.loads(held["deformsample.json"])["image_size"]) == [70, 110]
-    expected = eager(deformsample.load(exported[0]), image)
+    expected = eager(deformsample.load(exported[0], kind=deformsample.SegmentationModel), image)
     for own, other in zip(program.module()(batch(image)), expected, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-5)
 

@@ -36,7 +36,7 @@ class OnePlaceSampler(Sampler):
 
     title = "one place"
 
-    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         b, _, h, w = thumbnail.shape
         density = torch.full((b, 1, h, w), 1e-9)
         density[..., h // 2, w // 2] = 1
@@ -55,7 +55,7 @@ class BrokenSampler(OnePlaceSampler):
         super().__init__()
         self.batches = 0
 
-    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         self.batches += 1
         density = torch.full((len(thumbnail), 1, *size), 1.0 if self.batches < 2 else torch.nan)
         return Placement(density, sampling_grid(density, size, 2.0))
@@ -95,7 +95,7 @@ def test_such_steps_can_be_passed_over(folder_tree: Path, in_tmp: Path) -> None:
 def test_a_collapsed_sampler_stops_the_run(
     folder_tree: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sampler = "--model.segmenter.sampler=tests.test_faults.OnePlaceSampler"
+    sampler = "--model.segmenter.downsampler.sampler=tests.test_faults.OnePlaceSampler"
     loss = "--model.loss.density=null"
     assert fit(folder_tree, in_tmp / "run", sampler, loss) == 1
     assert (
@@ -106,7 +106,7 @@ def test_a_collapsed_sampler_stops_the_run(
 def test_places_that_are_no_numbers_end_the_run(
     folder_tree: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sampler = "--model.segmenter.sampler=tests.test_faults.BrokenSampler"
+    sampler = "--model.segmenter.downsampler.sampler=tests.test_faults.BrokenSampler"
     with pytest.warns(UserWarning, match=f"The last training step was of the files {folder_tree}"):
         assert fit(folder_tree, in_tmp / "run", sampler, "--model.loss.density=null") == 1
     said = capsys.readouterr().err

@@ -6,6 +6,7 @@ import json
 import pickle
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import torch
 from torch import nn
 
 import deformsample
+from deformsample.checkpoints.builder import build_part
 from deformsample.cli.main import main
 from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError, CheckpointError
 from deformsample.evaluation.plan import read_plan, slug
 from deformsample.losses import TileLoss
 from deformsample.networks.backbone import timm_model
+from deformsample.segmenters import Segmenter
 from tests.bad_files import CONFIG, checkpoint
 from tests.conftest import SHORT, SMALL, save, scene
 
@@ -105,7 +108,7 @@ def test_a_checkpoint_names_networks_of_known_packages_only(name: str, planted: 
     with pytest.raises(
         CheckpointError, match=r"hostile\.ckpt to describe a network of known parts"
     ):
-        deformsample.load("hostile.ckpt")
+        deformsample.load("hostile.ckpt", kind=deformsample.SegmentationModel)
     assert {file.name for file in planted.iterdir()} == {"hostile.ckpt", "planted_module.py"}
 
 
@@ -122,13 +125,15 @@ def test_a_package_that_is_trusted_is_built(planted: Path) -> None:
     assert main(command) == 1
     assert not Path("built").exists()
     assert main([*command, "--trust", "planted_module"]) == 0
-    model = deformsample.load("own.ckpt", trust=["planted_module"])
+    model = deformsample.load(
+        "own.ckpt", trust=["planted_module"], kind=deformsample.SegmentationModel
+    )
     model.save_pretrained("shared")
     with pytest.raises(CheckpointError, match="if you trust its package"):
-        deformsample.Model.from_pretrained("shared")
-    deformsample.Model.from_pretrained("shared", trust=["planted_module"])
+        deformsample.load("shared", kind=deformsample.SegmentationModel)
+    deformsample.load("shared", trust=["planted_module"], kind=deformsample.SegmentationModel)
     with pytest.raises(CheckpointError, match="planted_module"):
-        deformsample.load("own.ckpt", trust=["planted"])
+        deformsample.load("own.ckpt", trust=["planted"], kind=deformsample.SegmentationModel)
 
 
 def test_weights_that_a_checkpoint_names_are_not_fetched() -> None:
@@ -139,14 +144,12 @@ def test_weights_that_a_checkpoint_names_are_not_fetched() -> None:
         }
     )
     architecture = content["deformsample"]["segmenter"]
-    assert isinstance(
-        deformsample.inference.model.build_segmenter(architecture, "a test"), nn.Module
-    )
+    assert isinstance(build_part(Segmenter, architecture, "a test"), nn.Module)
 
 
 LOADERS: dict[str, Callable[[str], object]] = {
     "load": deformsample.load,
-    "load_classifier": deformsample.load_classifier,
+    "load of a classifier": partial(deformsample.load, kind=deformsample.ClassificationModel),
     "info": lambda file: main(["info", file, "--debug"]),
     "segment": lambda file: main(["segment", file, "a.png", "--output", "out", "--debug"]),
     "downsample": lambda file: main(["downsample", file, "a.png", "--output", "out", "--debug"]),
@@ -224,14 +227,14 @@ def test_what_a_checkpoint_describes_may_be_of_any_type(in_tmp: Path) -> None:
         content["deformsample"].update(change)
         torch.save(content, "odd.ckpt")
         with pytest.raises(CheckpointError, match=r"odd\.ckpt"):
-            deformsample.load("odd.ckpt")
+            deformsample.load("odd.ckpt", kind=deformsample.SegmentationModel)
     content = checkpoint()
     content["deformsample"]["card"] = 7
     torch.save(content, "odd.ckpt")
     assert main(["info", "odd.ckpt"]) == 1
     torch.save({**checkpoint(), "state_dict": {"segmenter.mean": "text"}}, "odd.ckpt")
     with pytest.raises(CheckpointError, match=r"odd\.ckpt holds something else"):
-        deformsample.load("odd.ckpt")
+        deformsample.load("odd.ckpt", kind=deformsample.SegmentationModel)
 
 
 CONFIGS: dict[str, str | bytes] = {
@@ -335,7 +338,8 @@ def test_a_page_escapes_names(in_tmp: Path) -> None:
 
 def test_losses_of_nothing_but_ignored_pixels_are_finite() -> None:
     """See test_losses.py for the others; this one has its own path, without a sampling grid."""
-    segmenter = deformsample.inference.model.build_segmenter(
+    segmenter = build_part(
+        Segmenter,
         {
             "class_path": "deformsample.segmenters.TiledSegmenter",
             "init_args": {

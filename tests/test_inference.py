@@ -22,7 +22,7 @@ CLASSES = ["background", "object"]
 
 
 def test_a_checkpoint_needs_no_config(checkpoint: Path, image: Pixels) -> None:
-    model = deformsample.load(checkpoint)
+    model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
     assert list(model.classes) == CLASSES
     assert not model.training
     labels = model.segment(image)
@@ -33,14 +33,18 @@ def test_a_checkpoint_needs_no_config(checkpoint: Path, image: Pixels) -> None:
 
 def test_a_loaded_model_has_the_weights_of_the_checkpoint(checkpoint: Path) -> None:
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
-    for name, value in deformsample.load(checkpoint).segmenter.state_dict().items():
+    for name, value in (
+        deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
+        .segmenter.state_dict()
+        .items()
+    ):
         assert torch.equal(value, state[f"segmenter.{name}"])
 
 
 def test_file_array_and_tensor_give_the_same_labels(
     checkpoint: Path, image: Pixels, tmp_path: Path
 ) -> None:
-    model = deformsample.load(checkpoint)
+    model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
     file = save(tmp_path / "image.png", image)
     from_file = model.segment(file)
     tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
@@ -56,7 +60,7 @@ def test_file_array_and_tensor_give_the_same_labels(
 
 
 def test_downsample_and_restore_fit_each_other(checkpoint: Path, image: Pixels) -> None:
-    model = deformsample.load(checkpoint)
+    model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
     small, grid, density, _ = model.downsample(image)
     assert small.shape == (1, 3, 16, 24)
     assert grid.shape == (1, 16, 24, 2)
@@ -67,7 +71,7 @@ def test_downsample_and_restore_fit_each_other(checkpoint: Path, image: Pixels) 
 
 
 def test_wrong_images_are_named(checkpoint: Path, tmp_path: Path) -> None:
-    model = deformsample.load(checkpoint)
+    model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
     with pytest.raises(ArgumentError, match=r"\(b, h, w, 3\), but got \(8, 8, 4\)"):
         model.segment(np.zeros((8, 8, 4), dtype=np.uint8))
     with pytest.raises(ArgumentError, match=r"\(8, 8, 3\): are the channels last"):
@@ -78,23 +82,23 @@ def test_wrong_images_are_named(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_files_that_are_no_checkpoints_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"but there is none"):
-        deformsample.load(tmp_path / "no.ckpt")
+        deformsample.load(tmp_path / "no.ckpt", kind=deformsample.SegmentationModel)
     (tmp_path / "text.ckpt").write_text("hello")
     with pytest.raises(CheckpointError, match=r"text\.ckpt cannot be read"):
-        deformsample.load(tmp_path / "text.ckpt")
+        deformsample.load(tmp_path / "text.ckpt", kind=deformsample.SegmentationModel)
     torch.save({"a": torch.zeros(1)}, tmp_path / "tensor.ckpt")
     with pytest.raises(CheckpointError, match=r"holds something else"):
-        deformsample.load(tmp_path / "tensor.ckpt")
+        deformsample.load(tmp_path / "tensor.ckpt", kind=deformsample.SegmentationModel)
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(CheckpointError, match=r"no description of a segmenter"):
-        deformsample.load(tmp_path / "other.ckpt")
+        deformsample.load(tmp_path / "other.ckpt", kind=deformsample.SegmentationModel)
 
 
 def test_a_truncated_checkpoint_is_named(checkpoint: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.ckpt"
     cut.write_bytes(checkpoint.read_bytes()[:-5000])
     with pytest.raises(CheckpointError, match=r"cut\.ckpt cannot be read"):
-        deformsample.load(cut)
+        deformsample.load(cut, kind=deformsample.SegmentationModel)
 
 
 def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
@@ -107,7 +111,7 @@ def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
     torch.save({"state_dict": Planted()}, tmp_path / "planted2.ckpt")
     for name in ("planted.ckpt", "planted2.ckpt"):
         with pytest.raises(CheckpointError, match="plain tensors"):
-            deformsample.load(tmp_path / name)
+            deformsample.load(tmp_path / name, kind=deformsample.SegmentationModel)
     assert not (tmp_path / "executed").exists()
 
 
@@ -116,28 +120,26 @@ def test_a_checkpoint_that_names_another_class_is_refused(checkpoint: Path, tmp_
     content["deformsample"]["segmenter"]["class_path"] = "subprocess.Popen"
     torch.save(content, tmp_path / "hostile.ckpt")
     with pytest.raises(CheckpointError, match=r"names 'subprocess\.Popen', which is of none of"):
-        deformsample.load(tmp_path / "hostile.ckpt")
+        deformsample.load(tmp_path / "hostile.ckpt", kind=deformsample.SegmentationModel)
 
 
 def test_a_model_is_saved_and_loaded_in_the_layout_of_the_hub(
     checkpoint: Path, image: Pixels, tmp_path: Path
 ) -> None:
-    model = deformsample.load(checkpoint)
+    model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
     model.save_pretrained(tmp_path / "hub")
     assert sorted(file.name for file in (tmp_path / "hub").iterdir()) == [
         "config.json",
         "model.safetensors",
     ]
-    again = deformsample.Model.from_pretrained(tmp_path / "hub")
+    again = deformsample.load(tmp_path / "hub", kind=deformsample.SegmentationModel)
     assert list(again.classes.items()) == list(model.classes.items())
     assert np.array_equal(again.segment(image), model.segment(image))
     (tmp_path / "hub" / "model.safetensors").write_bytes(b"no")
     with pytest.raises(CheckpointError, match=r"model\.safetensors of a model in .*hub"):
-        deformsample.Model.from_pretrained(tmp_path / "hub")
+        deformsample.load(tmp_path / "hub", kind=deformsample.SegmentationModel)
     with pytest.raises(CheckpointError, match=r"config\.json"):
-        deformsample.Model.from_pretrained(tmp_path)
-    with pytest.raises(ArgumentError, match="loaded from a checkpoint"):
-        deformsample.Model(model.segmenter, model.classes).save_pretrained(tmp_path / "other")
+        deformsample.load(tmp_path, kind=deformsample.SegmentationModel)
 
 
 def test_info_prints_the_card_of_a_checkpoint(
@@ -193,7 +195,10 @@ def test_segment_writes_a_label_map_for_each_image(
     assert main(["segment", str(checkpoint), *files, "--output", str(output)]) == 0
     assert "2 of 2 images" in capsys.readouterr().out
     written = np.asarray(Image.open(output / "a.png"))
-    assert np.array_equal(written, deformsample.load(checkpoint).segment(files[0]))
+    assert np.array_equal(
+        written,
+        deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segment(files[0]),
+    )
 
 
 def test_downsample_writes_image_grid_and_density(
@@ -204,7 +209,9 @@ def test_downsample_writes_image_grid_and_density(
     assert main(["downsample", str(checkpoint), file, "--output", str(output)]) == 0
     assert Image.open(output / "a.png").size == (24, 16)
     held = read_sampled(output / "a.png")
-    small, grid, density, _ = deformsample.load(checkpoint).downsample(file)
+    small, grid, density, _ = deformsample.load(
+        checkpoint, kind=deformsample.SegmentationModel
+    ).downsample(file)
     assert np.array_equal(held.pixels, as_pixels(small[0]))
     assert np.array_equal(held.grid, grid[0].numpy())
     assert np.array_equal(held.density, density[0, 0].numpy())

@@ -35,14 +35,20 @@ from deformsample.losses import (
 )
 from deformsample.losses.full_resolution import lattice_step
 from deformsample.networks import DeformationNet, UNet
-from deformsample.samplers import EdgeOptimalOracle, ErrorCurveSampler, LearnedSampler, Sampler
+from deformsample.samplers import (
+    Downsampler,
+    EdgeOptimalOracle,
+    ErrorCurveSampler,
+    LearnedSampler,
+    Sampler,
+)
 from deformsample.samplers.downsampler import Downsampled
-from deformsample.segmenters import Prediction, SampledSegmenter, TiledSegmenter
+from deformsample.segmenters import SampledPrediction, SampledSegmenter, TiledSegmenter
 
 
-def predicted(logits: Tensor, grid: Tensor, density: Tensor, size: Size) -> Prediction:
+def predicted(logits: Tensor, grid: Tensor, density: Tensor, size: Size) -> SampledPrediction:
     image = torch.zeros(len(logits), 3, *size)
-    return Prediction(logits, grid, Downsampled(image, resize_grid(grid, size), density))
+    return SampledPrediction(logits, grid, Downsampled(image, resize_grid(grid, size), density))
 
 
 def of_density(density: Tensor) -> Downsampled:
@@ -50,7 +56,7 @@ def of_density(density: Tensor) -> Downsampled:
     return Downsampled(torch.zeros(1), torch.zeros(1), density)
 
 
-def example(*, requires_grad: bool = False) -> tuple[Prediction, Tensor, Tensor]:
+def example(*, requires_grad: bool = False) -> tuple[SampledPrediction, Tensor, Tensor]:
     scores = torch.randn(2, 1, 6, 8, requires_grad=requires_grad)
     density = softmax_density(scores)
     grid = sampling_grid(density, (6, 8), 2.0)
@@ -346,7 +352,9 @@ def test_edge_grid_loss_is_zero_at_its_target() -> None:
     ids=["boundaries", "error curves"],
 )
 def test_a_training_step_can_be_compiled(sampler: Sampler, loss: FullResolutionLoss) -> None:
-    segmenter = SampledSegmenter(sampler, UNet(3, (4, 4)), (8, 12), sample_gradient=False)
+    segmenter = SampledSegmenter(
+        Downsampler(sampler, (8, 12), sample_gradient=False), UNet(3, (4, 4))
+    )
     state = deepcopy(loss.state_dict())
     image = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     labels = torch.randint(0, 3, (2, 64, 96), dtype=torch.uint8)

@@ -161,7 +161,7 @@ def test_the_shipped_config_through_the_command_line(
         else [
             "--model.segmenter.network=deformsample.networks.UNet",
             "--model.segmenter.network.widths=[4,4]",
-            "--model.segmenter.sampled_size=[16,20]",
+            "--model.segmenter.downsampler.sampled_size=[16,20]",
         ]
     )
     common = [

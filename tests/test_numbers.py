@@ -49,7 +49,7 @@ from deformsample.losses import (
     WarpedLoss,
 )
 from deformsample.samplers.downsampler import Downsampled
-from deformsample.segmenters import Prediction
+from deformsample.segmenters import SampledPrediction
 from tests.conftest import triangle_areas
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -262,7 +262,7 @@ def test_losses_and_their_gradients_are_finite(
     image = case.random(1, 3, h, w)
     log_error, elasticity = scores.split(1, dim=1)
     curves = ErrorCurves(log_error, 1.5 * elasticity.sigmoid() + 1e-3)
-    prediction = Prediction(logits, grid, Downsampled(image, grid, density, curves))
+    prediction = SampledPrediction(logits, grid, Downsampled(image, grid, density, curves))
     true = LABELS[labels](case.random(1, *case.size).double())
     terms = LOSSES[loss]()(prediction, true, 0.5)
     total = torch.stack([term.float() for term in terms.values()]).sum()

@@ -21,7 +21,7 @@ RECIPES = ROOT / "docs" / "recipes.md"
 QUICK = [
     "--model.segmenter.network=deformsample.networks.UNet",
     "--model.segmenter.network.widths=[4,4]",
-    "--model.segmenter.sampled_size=[16,24]",
+    "--model.segmenter.downsampler.sampled_size=[16,24]",
     "--trainer.accelerator=cpu",
     "--trainer.devices=1",
     "--trainer.strategy=auto",
@@ -33,7 +33,7 @@ QUICK = [
     "--data.num_workers=0",
 ]
 CLASSIFY = [
-    "--model.classifier.sampled_size=[16,24]",
+    "--model.classifier.downsampler.sampled_size=[16,24]",
     *(option for option in QUICK if not option.startswith("--model.")),
 ]
 """Makes any training of the documentation one of seconds."""
@@ -70,7 +70,9 @@ def test_python_of_the_recipes_runs(
     for block in blocks(RECIPES, "python"):
         exec(compile(block, str(RECIPES), "exec"), {})
     labels = np.asarray(Image.open(in_tmp / "labels.png"))
-    assert np.array_equal(labels, deformsample.load(exported[0]).segment(image))
+    assert np.array_equal(
+        labels, deformsample.load(exported[0], kind=deformsample.SegmentationModel).segment(image)
+    )
 
 
 @pytest.mark.parametrize("file", [README, RECIPES], ids=lambda file: file.stem)

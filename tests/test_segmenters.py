@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -5,7 +7,13 @@ from torch import Tensor, nn
 from deformsample.errors import ArgumentError
 from deformsample.geometry import identity_grid, unwarp, warp
 from deformsample.networks import DeformationNet
-from deformsample.samplers import GaussianGrid, LearnedSampler, TransportGrid, UniformSampler
+from deformsample.samplers import (
+    Downsampler,
+    GaussianGrid,
+    LearnedSampler,
+    TransportGrid,
+    UniformSampler,
+)
 from deformsample.samplers.downsampler import sampled_size
 from deformsample.segmenters import SampledSegmenter
 
@@ -18,14 +26,14 @@ class Brightness(nn.Module):
         return torch.cat((-bright, bright), dim=1)
 
 
-def learned(**options: object) -> SampledSegmenter:
+def learned(**options: Any) -> SampledSegmenter:
     sampler = LearnedSampler(DeformationNet((8,)))
-    return SampledSegmenter(sampler, Brightness(), **options)  # type: ignore[arg-type]
+    return SampledSegmenter(Downsampler(sampler, **options), Brightness())
 
 
 def test_the_parts_are_put_together() -> None:
     image = torch.rand(2, 3, 40, 60)
-    segmenter = learned(sampled_size=(10, 15), thumbnail_scale=0.5, level_bias=None).eval()
+    segmenter = learned(sampled_size=(10, 15), thumbnail_scale=0.5, lod_bias=None).eval()
     prediction = segmenter(image)
     assert prediction.sampled.density.shape == (2, 1, 5, 8)
     torch.testing.assert_close(prediction.sampled.image, warp(image, prediction.grid))
@@ -43,7 +51,7 @@ def test_uint8_and_float_images_are_the_same() -> None:
 def test_segmenting_a_bright_half_finds_it_at_full_resolution() -> None:
     image = torch.zeros(1, 3, 64, 96)
     image[..., 50:] = 1
-    segmenter = SampledSegmenter(UniformSampler(), Brightness(), (32, 48))
+    segmenter = SampledSegmenter(Downsampler(UniformSampler(), (32, 48)), Brightness())
     labels = segmenter.segment(image)
     truth = (image[:, 0] > 0.5).to(torch.uint8)
     assert float((labels != truth).float().mean()) < 0.03
@@ -58,7 +66,7 @@ def test_uniform_sampling_is_the_identity_grid() -> None:
 def test_gradients_reach_the_deformation_module_through_the_samples() -> None:
     segmenter = learned(sampled_size=(8, 12))
     segmenter(torch.rand(2, 3, 64, 96)).logits[:, 1].sum().backward()
-    gradients = [p.grad for p in segmenter.sampler.parameters()]
+    gradients = [p.grad for p in segmenter.downsampler.parameters()]
     assert any(g is not None and float(g.abs().sum()) > 0 for g in gradients)
 
 
@@ -112,9 +120,11 @@ class Refined(nn.Module):
 
 
 def test_refined_logits_lie_between_the_samples() -> None:
-    segmenter = SampledSegmenter(LearnedSampler(DeformationNet((8,))), Refined(), (10, 15)).eval()
+    segmenter = SampledSegmenter(
+        Downsampler(LearnedSampler(DeformationNet((8,))), (10, 15)), Refined()
+    ).eval()
     image = torch.rand(1, 3, 40, 60)
-    prediction, small = segmenter(image), segmenter.downsample(image)
+    prediction, small = segmenter(image), segmenter.downsampler(image)
     assert prediction.grid.shape == (1, 19, 29, 2)
     torch.testing.assert_close(prediction.grid[:, ::2, ::2], small.grid)
     between = (small.grid[:, :, 1:] + small.grid[:, :, :-1]) / 2
@@ -132,7 +142,7 @@ class Seen(nn.Module):
 
 def test_networks_that_need_a_multiple_get_it() -> None:
     seen = Seen()
-    segmenter = SampledSegmenter(UniformSampler(), seen, (10, 15), network_multiple=8)
+    segmenter = SampledSegmenter(Downsampler(UniformSampler(), (10, 15)), seen, network_multiple=8)
     prediction = segmenter(torch.rand(1, 3, 40, 60))
     assert seen.image.shape == (1, 3, 16, 16)
     assert torch.equal(seen.image[..., 10:, :15], seen.image[..., 9:10, :15].expand(-1, -1, 6, -1))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry.tiling import Blending, blend_rows, tile_offsets, tile_weights
+from deformsample.samplers import InMemoryImage
 from deformsample.segmenters import TiledSegmenter
 
 
@@ -88,8 +89,7 @@ def naive(segmenter: TiledSegmenter, image: Tensor) -> Tensor:
     for top in tile_offsets(height, h, overlap):
         for left in tile_offsets(width, w, overlap):
             tile = image[:, :, top : top + h, left : left + w]
-            normalised = (tile - segmenter.mean) / segmenter.std
-            probabilities = segmenter.network(normalised).softmax(dim=1)
+            probabilities = segmenter.network(segmenter.normalize(tile)).softmax(dim=1)
             share = own_y[:, None] * own_x
             total[:, :, top : top + h, left : left + w] += share * probabilities
             weight[top : top + h, left : left + w] += share
@@ -104,7 +104,7 @@ def test_rows_of_tiles_give_what_sums_over_the_whole_image_give(
 ) -> None:
     segmenter = TiledSegmenter(Blur(), (12, 16), overlap, weights).double().eval()
     image = torch.rand(2, 3, *size, dtype=torch.float64)
-    rows = list(segmenter.probability_rows(lambda top, bottom: image[:, :, top:bottom], size))
+    rows = list(segmenter.probability_rows(InMemoryImage(image)))
     expected = naive(segmenter, image)
     torch.testing.assert_close(torch.cat(rows, dim=2), expected, rtol=0, atol=1e-12)
     assert torch.equal(segmenter.segment(image).long(), expected.argmax(dim=1))
@@ -114,7 +114,7 @@ def test_rows_of_tiles_give_what_sums_over_the_whole_image_give(
 def test_a_network_that_looks_at_single_pixels_does_not_see_the_tiles() -> None:
     image = torch.rand(1, 3, 50, 71, dtype=torch.float64)
     segmenter = TiledSegmenter(PlusOne(), (16, 20), 0.3, "gaussian").double().eval()
-    expected = ((image - segmenter.mean) / segmenter.std + 1).log_softmax(dim=1)
+    expected = (segmenter.normalize(image) + 1).log_softmax(dim=1)
     torch.testing.assert_close(segmenter(image).logits, expected)
 
 
@@ -146,11 +146,12 @@ def test_tiles_are_read_row_by_row() -> None:
     segmenter = TiledSegmenter(PlusOne(), (16, 16), 0.5).eval()
     read: list[tuple[int, int]] = []
 
-    def rows(top: int, bottom: int) -> Tensor:
-        read.append((top, bottom))
-        return image[:, :, top:bottom]
+    class Watched(InMemoryImage):
+        def rows(self, top: int, bottom: int) -> Tensor:
+            read.append((top, bottom))
+            return super().rows(top, bottom)
 
-    labels = torch.cat(list(segmenter.label_rows(rows, (60, 40))), dim=1)
+    labels = torch.cat(list(segmenter.label_rows(Watched(image))), dim=1)
     assert read == [(top, top + 16) for top in tile_offsets(60, 16, 0.5)]
     assert torch.equal(labels, segmenter.segment(image))
 
@@ -178,7 +179,7 @@ def test_shrunk_tiles_put_their_logits_where_the_pixels_are(network: nn.Module) 
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing="ij")
     image = (torch.stack((y, x, x + y)) / 50)[None].double()
     segmenter = TiledSegmenter(network, (16, 24), shrink=4).double().eval()
-    expected = (image - segmenter.mean) / segmenter.std
+    expected = segmenter.normalize(image)
     inside = (..., slice(2, -2), slice(2, -2))  # beyond the outermost means, the nearest counts
     torch.testing.assert_close(segmenter.tile_logits(image)[inside], expected[inside])
     assert segmenter.pixels((16, 24)) == 4 * 6

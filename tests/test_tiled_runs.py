@@ -15,8 +15,9 @@ from deformsample.cli.main import main
 from deformsample.conventions import Pixels
 from deformsample.errors import ArgumentError
 from deformsample.evaluation.report import read_csv
+from deformsample.files.label_tiff import write_label_tiff
 from deformsample.files.slides import TiffImage
-from deformsample.large import segment_large
+from deformsample.samplers import OutOfCoreImage
 from deformsample.segmenters import SampledSegmenter, TiledSegmenter
 from tests.conftest import save, scene
 
@@ -62,7 +63,7 @@ def test_a_tiled_run_from_training_to_label_maps(
     assert len(written) == 1
     assert np.asarray(Image.open(written[0])).shape == (64, 96)
 
-    model = deformsample.load(last)
+    model = deformsample.load(last, kind=deformsample.SegmentationModel)
     assert isinstance(model.segmenter, TiledSegmenter)
     assert model.segmenter.title == "tiles of 24 x 32, overlap 0.5"
     file = save(Path("photo.png"), image)
@@ -72,7 +73,9 @@ def test_a_tiled_run_from_training_to_label_maps(
     assert np.array_equal(np.asarray(Image.open("labels/photo.png")), labels)
 
     model.save_pretrained("shared")
-    assert np.array_equal(deformsample.Model.from_pretrained("shared").segment(file), labels)
+    assert np.array_equal(
+        deformsample.load("shared", kind=deformsample.SegmentationModel).segment(file), labels
+    )
 
     capsys.readouterr()
     assert main(["info", str(last)]) == 0
@@ -99,11 +102,11 @@ def test_measures_of_a_tiled_run(
 def test_what_only_samples_can_do_is_said(
     last: Path, image: Pixels, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ArgumentError, match=r"this one segments tiles of 24 x 32, overlap 0\.5"):
-        deformsample.load(last).downsample(image)
+    with pytest.raises(ArgumentError, match=r"this one works on tiles of 24 x 32, overlap 0\.5"):
+        deformsample.load(last, kind=deformsample.SegmentationModel).downsample(image)
     file = save(Path("photo.png"), image)
     assert main(["downsample", str(last), str(file), "--output=small"]) == 1
-    assert "it can only segment" in capsys.readouterr().err
+    assert "at full resolution" in capsys.readouterr().err
 
 
 def test_a_tiled_and_a_sampled_checkpoint_in_one_picture(
@@ -127,9 +130,11 @@ def test_large_files_are_segmented_in_rows_of_tiles(last: Path, tmp_path: Path) 
     pixels = np.random.default_rng(0).integers(0, 256, (300, 90, 3), dtype=np.uint8)
     file = tmp_path / "large.tif"
     tifffile.imwrite(file, pixels, photometric="rgb", tile=(64, 64))
-    model = deformsample.load(last)
+    model = deformsample.load(last, kind=deformsample.SegmentationModel)
     with TiffImage(file) as large:
-        segment_large(model.segmenter, large, model.classes, tmp_path / "labels.tif")
+        source = OutOfCoreImage(large, model.device)
+        bands = model.label_bands(source)
+        write_label_tiff(bands, source.size, model.classes, tmp_path / "labels.tif")
     assert np.array_equal(tifffile.imread(tmp_path / "labels.tif"), model.segment(pixels))
 
 
@@ -166,10 +171,13 @@ def test_a_benchmark_sets_the_size_of_a_tile(folder_tree: Path, in_tmp: Path) ->
 
 
 def test_both_kinds_are_segmenters(last: Path, checkpoint: Path) -> None:
-    kinds = [type(deformsample.load(file).segmenter) for file in (last, checkpoint)]
+    kinds = [
+        type(deformsample.load(file, kind=deformsample.SegmentationModel).segmenter)
+        for file in (last, checkpoint)
+    ]
     assert kinds == [TiledSegmenter, SampledSegmenter]
     image = torch.rand(2, 3, 40, 50)
     for file in (last, checkpoint):
-        labels = deformsample.load(file).segment(image)
+        labels = deformsample.load(file, kind=deformsample.SegmentationModel).segment(image)
         assert labels.shape == (2, 40, 50)
         assert labels.dtype == torch.uint8

@@ -63,11 +63,11 @@ def test_every_data_set_with_every_method(
     root: Path = request.getfixturevalue(TREES[config])
     more = ["--config", f"method/{method}.yaml"]
     if config == "histology.yaml":
-        more += ["--data.batch_size=1", "--model.segmenter.sampled_size=4000"]
+        more += ["--data.batch_size=1", "--model.segmenter.downsampler.sampled_size=4000"]
     checkpoint = fit(config, root, in_tmp / "run", *more)
     assert 0 <= measured(in_tmp / "run")["val/miou"] <= 1
     assert (checkpoint.parent / "best.ckpt").is_file()
-    model = deformsample.load(checkpoint)
+    model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
     assert model.segmenter.title == TITLES[method]
 
 
@@ -88,7 +88,9 @@ def test_every_data_set_with_every_method(
 )
 def test_every_rival(method: str, title: str, folder_tree: Path, in_tmp: Path) -> None:
     checkpoint = fit("folder.yaml", folder_tree, in_tmp / "run", f"--config=method/{method}.yaml")
-    assert deformsample.load(checkpoint).segmenter.title == title
+    assert (
+        deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segmenter.title == title
+    )
 
 
 def test_an_oracle_is_measured_but_does_not_predict(folder_tree: Path, in_tmp: Path) -> None:
@@ -97,7 +99,7 @@ def test_an_oracle_is_measured_but_does_not_predict(folder_tree: Path, in_tmp: P
     assert 0 <= measured(in_tmp / "run")["val/miou"] <= 1
     image = folder_tree / "images" / "p0_1.png"
     with pytest.raises(ArgumentError, match="places samples by the truth"):
-        deformsample.load(checkpoint).segment(image)
+        deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segment(image)
 
 
 def test_any_encoder_decoder_by_its_class_path(folder_tree: Path, in_tmp: Path) -> None:
@@ -110,11 +112,11 @@ def test_any_encoder_decoder_by_its_class_path(folder_tree: Path, in_tmp: Path) 
     arguments = [
         *("--config", "folder.yaml", "--config", "unet.yaml", f"--data.root={folder_tree}"),
         *("--output=run", *SHORT),
-        "--model.segmenter.sampled_size=[30,40]",
+        "--model.segmenter.downsampler.sampled_size=[30,40]",
         *[option for option in SMALL if "network" not in option and "sampled" not in option],
     ]
     assert main(arguments) == 0
-    model = deformsample.load("run/checkpoints/last.ckpt")
+    model = deformsample.load("run/checkpoints/last.ckpt", kind=deformsample.SegmentationModel)
     assert model.segment(folder_tree / "images" / "p0_1.png").shape == (64, 96)
 
 
@@ -355,7 +357,7 @@ def test_print_config_prints_all_that_a_run_uses(
         main(["--config", "hrf.yaml", "--print_config"])
     assert stop.value.code == 0
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed["model"]["segmenter"]["init_args"]["sampled_size"] == [146, 219]
+    assert printed["model"]["segmenter"]["init_args"]["downsampler"]["sampled_size"] == [146, 219]
     assert printed["trainer"]["max_epochs"] == 30
 
 

@@ -13,19 +13,22 @@ from torch import Tensor, nn
 from deformsample.errors import CheckpointError
 from deformsample.files.reading import regular_file
 
-_LOADERS = {"segmenter": "deformsample.load", "classifier": "deformsample.load_classifier"}
-"""What loads a checkpoint of a trained part."""
+FORMAT = 2
+"""Of a checkpoint's description. Format 1 had the sampler in the segmenter itself."""
+
+PARTS = ("segmenter", "classifier")
+"""What is trained: a checkpoint holds one of these."""
 
 
-def read_checkpoint(path: Path, part: str = "segmenter") -> dict[str, Any]:
+def read_checkpoint(path: Path, part: str | None = None) -> dict[str, Any]:
     """The content of a checkpoint of this package, without executing code that it may hold.
 
     Args:
         path: file.
-        part: what was trained: a ``segmenter`` or a ``classifier``.
+        part: what must have been trained, one of :data:`PARTS`; ``None`` for any.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint, or not one of this package.
+        CheckpointError: no such file, not a checkpoint, or not one of this package and format.
     """
     regular_file(path, "a checkpoint", CheckpointError)
     try:
@@ -42,21 +45,40 @@ def read_checkpoint(path: Path, part: str = "segmenter") -> dict[str, Any]:
             f"Expected a checkpoint that this package's training wrote, but {path} holds something "
             "else."
         )
-    description = content.get("deformsample")
-    held = description if isinstance(description, dict) else {}
-    if other := next((x for x in _LOADERS if x != part and held.get(x) is not None), None):
-        raise CheckpointError(
-            f"Expected a checkpoint of a {part}, but {path} holds a {other}: "
-            f"`{_LOADERS[other]}` loads it."
-        )
-    names = held.get("classes")
-    known = are_classes(names) if part == "segmenter" else _are_names(names)
-    if not isinstance(held.get(part), dict) or not known:
-        raise CheckpointError(
-            f"Expected a checkpoint that this package's training wrote, but {path} has no "
-            f"description of a {part}."
-        )
+    held = check_description(content.get("deformsample"), path)
+    if part is not None and held != part:
+        raise CheckpointError(f"Expected a checkpoint of a {part}, but {path} holds a {held}.")
     return content
+
+
+def check_description(description: object, source: object) -> str:
+    """Make sure that a model is described as this version describes it.
+
+    Args:
+        description: from a file.
+        source: what an error names.
+
+    Returns:
+        What was trained, one of :data:`PARTS`.
+
+    Raises:
+        CheckpointError: it is not described so.
+    """
+    given = description if isinstance(description, dict) else {}
+    if given.get("format") == 1:
+        raise CheckpointError(
+            f"Expected a model of format {FORMAT}, but {source} is of format 1, of an earlier "
+            "version: train it again, or use that version."
+        )
+    part = next((part for part in PARTS if isinstance(given.get(part), dict)), None)
+    names, level = given.get("classes"), given.get("level", 0)
+    known = _are_colours(names) if part == "segmenter" else _are_names(names)
+    if part is None or not known or given.get("format") != FORMAT or not _is_level(level):
+        raise CheckpointError(
+            f"Expected a model that this package's training wrote, but {source} has no "
+            f"description of a {part or ' or a '.join(PARTS)}."
+        )
+    return part
 
 
 def check_fits(checkpoint: Path, task: nn.Module, part: str) -> dict[str, Any]:
@@ -102,12 +124,15 @@ def _are_weights(content: object) -> bool:
     )
 
 
+def _is_level(content: object) -> bool:
+    return isinstance(content, int) and 0 <= content < 32
+
+
 def _are_names(content: object) -> bool:
     return isinstance(content, list) and all(isinstance(name, str) for name in content)
 
 
-def are_classes(content: object) -> bool:
-    """Whether something from a file is names of classes with their colours."""
+def _are_colours(content: object) -> bool:
     return isinstance(content, dict) and all(
         isinstance(name, str)
         and isinstance(colour, (list, tuple))

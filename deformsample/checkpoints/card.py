@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from deformsample.checkpoints.archive import PARTS
+
 
 def model_card(data: str | None, measured: Mapping[str, Tensor | float]) -> dict[str, Any]:
     """What a checkpoint says of its training.
@@ -36,14 +38,14 @@ def card(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         content: what it holds.
     """
     described = content["deformsample"]
-    arguments: Mapping[str, Any] = described["segmenter"].get("init_args", {})
-    sampler = arguments.get("sampler", {})
+    part = next(part for part in PARTS if part in described)
+    arguments: Mapping[str, Any] = described[part].get("init_args", {})
     weights = content["state_dict"]
-    own = [name for name in weights if name.startswith("segmenter.")]
+    trained = [name for name in weights if name.startswith(f"{part}.")]
     yield "file", f"{path}, {path.stat().st_size / 1e6:.1f} MB"
     yield "classes", ", ".join(described["classes"])
-    if sampler:
-        size = arguments.get("sampled_size")
+    if downsampler := arguments.get("downsampler", {}).get("init_args", {}):
+        size, sampler = downsampler.get("sampled_size"), downsampler["sampler"]
         yield (
             "samples",
             f"at most {size}" if isinstance(size, int) else " x ".join(map(str, size or [])),
@@ -55,9 +57,9 @@ def card(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if grid := parts.get("grid"):
             yield "grid", _name(grid)
     else:
-        yield "segmenter", _name(described["segmenter"])
+        yield part, _name(described[part])
     yield "network", _name(arguments.get("network", {}))
-    yield "parameters", f"{sum(weights[name].numel() for name in own):,}"
+    yield "parameters", f"{sum(weights[name].numel() for name in trained):,}"
     yield "trained", f"{content.get('epoch', -1) + 1} epochs, {content.get('global_step', 0)} steps"
     written: Mapping[str, Any] = described.get("card", {})
     if written.get("data"):

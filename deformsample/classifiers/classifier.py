@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
-from deformsample.samplers.normalize import Normalising
+from deformsample.samplers.downsampler import Downsampler
+from deformsample.samplers.normalize import Normalize
 
 
-class Classifier(Normalising, ABC):
-    """From an image to its scores."""
+class Classifier(nn.Module, ABC):
+    """From an image to its scores.
 
-    network: nn.Module
+    Args:
+        network: normalised image (b, 3, h, w) to scores (b, k).
+        downsampler: what samples the image, if anything does.
+    """
+
+    downsampler: Downsampler | None
+
+    def __init__(self, network: nn.Module, downsampler: Downsampler | None = None) -> None:
+        super().__init__()
+        self.downsampler = downsampler
+        self.normalize = Normalize()
+        self.network = network
+
+    @property
+    def device(self) -> torch.device:
+        """Where the classifier is."""
+        return self.normalize.mean.device
 
     @property
     @abstractmethod

@@ -29,7 +29,7 @@ class StreamedClassifier(Classifier):
     """
 
     def __init__(self, network: nn.Module, tile: int = 1024) -> None:
-        super().__init__()
+        super().__init__(network)
         body, head = (getattr(network, name, None) for name in ("body", "head"))
         if not isinstance(body, nn.Module) or not isinstance(head, nn.Module):
             raise ArgumentError(
@@ -38,7 +38,6 @@ class StreamedClassifier(Classifier):
                 "or ConvClassifier."
             )
         network.body = Streamed(body, tile, self._prepared)
-        self.network = network
         self.tile = tile
         self.train(self.training)
 
@@ -62,4 +61,5 @@ class StreamedClassifier(Classifier):
         return self
 
     def _prepared(self, part: Tensor) -> Tensor:
-        return self._normalised(part / white(part))
+        normalized: Tensor = self.normalize(part / white(part))
+        return normalized

@@ -53,7 +53,7 @@ class TiledClassifier(Classifier):
         aggregation: Aggregation = "mean",
         tiles_at_once: int = 16,
     ) -> None:
-        super().__init__()
+        super().__init__(network)
         if min(*tile, tiles_at_once) < 1:
             raise ArgumentError(
                 "Expected `tile` to be (height, width) and `tiles_at_once` a number, all at least "
@@ -65,7 +65,6 @@ class TiledClassifier(Classifier):
             raise ArgumentError(
                 f"Expected `aggregation` of {get_args(Aggregation)}, but got {aggregation!r}."
             )
-        self.network = network
         self.tile = tile
         self.overlap = overlap
         self.aggregation = aggregation
@@ -107,5 +106,5 @@ class TiledClassifier(Classifier):
 
     def _scores(self, tiles: Tensor) -> Tensor:
         with record_function("network"):
-            scores: Tensor = self.network(self._normalised(tiles / white(tiles)))
+            scores: Tensor = self.network(self.normalize(tiles / white(tiles)))
         return scores

@@ -17,7 +17,8 @@ from deformsample.evaluation.report import collect, curves, markdown, write_csv
 from deformsample.evaluation.runner import measure_costs, train_and_measure
 from deformsample.files.configs import find_config
 from deformsample.files.writing import atomic_write
-from deformsample.inference.model import load
+from deformsample.inference.loading import load
+from deformsample.inference.model import SegmentationModel
 
 
 def add_measure(commands: Any) -> argparse.ArgumentParser:
@@ -39,7 +40,7 @@ def add_measure(commands: Any) -> argparse.ArgumentParser:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    model = load(options.checkpoint, options.device, options.trust)
+    model = load(options.checkpoint, options.device, options.trust, kind=SegmentationModel)
     content = read_config(options.config)
     data = build_data(content, options.root, options.config)
     part = SplitDataset(data.dataset, data.dataset.samples(options.split), (), data.cache)

@@ -12,13 +12,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deformsample.cli.images import UNTRAINED, default_budget, untrained
 from deformsample.conventions import Colour
 from deformsample.data import SplitDataset
 from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError
 from deformsample.files.writing import atomic_write
-from deformsample.inference.model import Model, as_batch, load
+from deformsample.inference.inputs import as_batch
+from deformsample.inference.loading import UNTRAINED, default_budget, load, untrained
+from deformsample.inference.model import SegmentationModel
 from deformsample.metrics.iou import class_iou, confusion
 from deformsample.metrics.restoration import restoration_quality
 from deformsample.plotting import (
@@ -75,7 +76,9 @@ def _compare(options: argparse.Namespace) -> None:
     if options.output.suffix not in (".html", ".png"):
         raise ArgumentError(f"Expected `--output` to end in .html or .png, not {options.output}.")
     given = [name for name in options.models if name not in UNTRAINED]
-    models = {name: load(name, options.device, options.trust) for name in given}
+    models = {
+        name: load(name, options.device, options.trust, kind=SegmentationModel) for name in given
+    }
     classes = _common_classes(list(models.values()))
     image, truth = _image_and_truth(options)
     pictures = _titled(_pictures(options, models, image), options.models)
@@ -95,7 +98,7 @@ def _compare(options: argparse.Namespace) -> None:
         _write(comparison_figure(image, truth, titled, classes), options.output)
 
 
-def _common_classes(models: Sequence[Model]) -> Mapping[str, Colour]:
+def _common_classes(models: Sequence[SegmentationModel]) -> Mapping[str, Colour]:
     classes = models[0].classes if models else {}
     if any(list(model.classes) != list(classes) for model in models):
         raise ArgumentError("Expected checkpoints with the same classes, but they differ.")
@@ -104,7 +107,7 @@ def _common_classes(models: Sequence[Model]) -> Mapping[str, Colour]:
 
 @torch.no_grad()
 def _pictures(
-    options: argparse.Namespace, models: Mapping[str, Model], image: Tensor
+    options: argparse.Namespace, models: Mapping[str, SegmentationModel], image: Tensor
 ) -> list[Picture]:
     """In the order of the arguments; checkpoints first say how many samples there are."""
     size = (image.shape[1], image.shape[2])
@@ -118,13 +121,13 @@ def _pictures(
     for name in options.models:
         if name in UNTRAINED:
             downsampler = untrained(name, wanted).to(options.device)
-            pictures.append(Picture.of(downsampler.sampler.title, downsampler.downsample(batch)))
+            pictures.append(Picture.of(downsampler.sampler.title, downsampler(batch)))
         else:
             pictures.append(segmented[name])
     return pictures
 
 
-def _segmented(model: Model, batch: Tensor) -> Picture:
+def _segmented(model: SegmentationModel, batch: Tensor) -> Picture:
     prediction = model.segmenter(batch)
     labels = prediction.labels((batch.shape[2], batch.shape[3]))
     return Picture.of(model.segmenter.title, prediction.sampled, labels)

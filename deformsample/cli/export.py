@@ -8,7 +8,8 @@ from typing import Any
 
 from deformsample.errors import ArgumentError
 from deformsample.inference.exporter import write_onnx, write_program
-from deformsample.inference.model import load
+from deformsample.inference.loading import load
+from deformsample.inference.model import SegmentationModel
 
 _WRITERS = {".onnx": write_onnx, ".pt2": write_program}
 
@@ -49,5 +50,9 @@ def _export(options: argparse.Namespace) -> None:
             f"Expected `--output` to end in {' or '.join(_WRITERS)}, but got {options.output}."
         )
     height, width = options.image_size
-    write(load(options.checkpoint, options.device, options.trust), (height, width), options.output)
+    write(
+        load(options.checkpoint, options.device, options.trust, kind=SegmentationModel),
+        (height, width),
+        options.output,
+    )
     print(options.output)

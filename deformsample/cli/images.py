@@ -13,30 +13,25 @@ import torch
 from tqdm import tqdm
 
 from deformsample.cli.failures import one_line
-from deformsample.conventions import Size
 from deformsample.errors import ArgumentError, DataError, DeformsampleError
 from deformsample.files.images import image_files, write_image
 from deformsample.files.label_maps import palette, write_indexed
+from deformsample.files.label_tiff import write_label_tiff
 from deformsample.files.reading import read_text
 from deformsample.files.sampled_png import SampledImage, read_sampled, write_sampled
-from deformsample.files.slides import is_large, open_large
+from deformsample.files.slides import is_large
 from deformsample.geometry import unwarp
-from deformsample.inference.model import as_batch, load
-from deformsample.large import downsample_large, segment_large
-from deformsample.samplers import DetailSampler, Sampler, UniformSampler
-from deformsample.samplers.downsampler import Downsampler
+from deformsample.inference.inputs import as_batch, open_source
+from deformsample.inference.loading import UNTRAINED, chosen_device, default_budget, load, untrained
+from deformsample.inference.model import SegmentationModel
+from deformsample.samplers.downsampler import Downsampled
 from deformsample.samplers.image_source import as_pixels
 
 Work = Callable[[Path, Path], None]
 """Read the first file, write the second."""
 
-UNTRAINED: dict[str, type[Sampler]] = {"detail": DetailSampler, "uniform": UniformSampler}
-"""What stands in the place of a checkpoint where nothing is trained."""
-
 RESTORED = 1 << 28
 """Pixels of an image up to which it is restored."""
-
-_DEFAULT_SHARE = 64
 
 
 def add_image_commands(commands: Any) -> list[argparse.ArgumentParser]:
@@ -93,24 +88,18 @@ def _downsample(options: argparse.Namespace) -> None:
         )
     if options.pixels is not None and options.pixels < 4:
         raise ArgumentError(f"Expected `--pixels` of at least 4, but got {options.pixels}.")
-    own = options.model in UNTRAINED
-    trained = None if own else load(options.model, options.device, options.trust)
+    trained = None
+    if options.model not in UNTRAINED:
+        trained = load(options.model, options.device, options.trust).downsampler
 
-    def downsampler(size: Size) -> Downsampler:
-        if trained is not None:
-            return trained.downsampler
-        return untrained(options.model, options.pixels or default_budget(size)).to(options.device)
-
+    @torch.inference_mode()
     def work(source: Path, target: Path) -> None:
-        if is_large(source):
-            with open_large(source) as large:
-                size = large.size
-                sampled = downsample_large(downsampler(size), large)
-        else:
-            image = as_batch(source).to(options.device)
-            size = (image.shape[2], image.shape[3])
-            with torch.inference_mode():
-                sampled = downsampler(size).downsample(image)
+        with open_source(source, chosen_device(options.device)) as image:
+            size = image.size
+            downsampler = trained or untrained(
+                options.model, options.pixels or default_budget(size)
+            ).to(options.device)
+            sampled: Downsampled = downsampler(image)
         of_image = (sampled.image, sampled.grid, sampled.density)
         small, grid, density = (t[0].cpu() for t in of_image)
         held = SampledImage(as_pixels(small), grid.numpy(), density[0].numpy(), size)
@@ -119,24 +108,14 @@ def _downsample(options: argparse.Namespace) -> None:
     _each(options, work)
 
 
-def untrained(name: str, wanted: tuple[int, int] | int) -> Downsampler:
-    """A downsampler of :data:`UNTRAINED`, for a size or at most so many samples."""
-    return Downsampler(UNTRAINED[name](), wanted)
-
-
-def default_budget(size: Size) -> int:
-    """How many samples an image of a size gets by default: 1/8 per side."""
-    return max(4, size[0] * size[1] // _DEFAULT_SHARE)
-
-
 def _segment(options: argparse.Namespace) -> None:
-    model = load(options.model, options.device, options.trust)
+    model = load(options.model, options.device, options.trust, kind=SegmentationModel)
     colours = palette(model.classes)
 
     def work(source: Path, target: Path) -> None:
         if is_large(source):
-            with open_large(source) as large:
-                segment_large(model.segmenter, large, model.classes, target)
+            with open_source(source, model.device) as image:
+                write_label_tiff(model.label_bands(image), image.size, model.classes, target)
         else:
             write_indexed(target, model.segment(source), colours)
 

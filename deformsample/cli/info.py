@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from deformsample.checkpoints.archive import read_checkpoint
+from deformsample.checkpoints.archive import PARTS, read_checkpoint
 from deformsample.checkpoints.card import card
 from deformsample.cli.failures import one_line
 from deformsample.errors import ArgumentError, CheckpointError
@@ -93,7 +93,7 @@ def _figure(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> Fig
 def _measured(content: Mapping[str, Any]) -> MeasuredPoint | None:
     described = content["deformsample"]
     error = described.get("card", {}).get("metrics", {}).get(_ERROR)
-    sampler = described["segmenter"].get("init_args", {}).get("sampler")
+    sampler = _downsampler(content).get("sampler")
     if error is None or sampler is None:
         return None
     is_uniform = str(sampler.get("class_path")).endswith(".UniformSampler")
@@ -101,5 +101,13 @@ def _measured(content: Mapping[str, Any]) -> MeasuredPoint | None:
 
 
 def _samples(content: Mapping[str, Any]) -> int:
-    size = content["deformsample"]["segmenter"]["init_args"]["sampled_size"]
+    size = _downsampler(content)["sampled_size"]
     return int(size if isinstance(size, int) else math.prod(size))
+
+
+def _downsampler(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of the model's downsampler; empty where there is none."""
+    part = next(part for part in PARTS if part in content["deformsample"])
+    arguments = content["deformsample"][part]["init_args"].get("downsampler") or {}
+    described: Mapping[str, Any] = arguments.get("init_args", {})
+    return described

@@ -13,7 +13,8 @@ from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError, DataError
 from deformsample.evaluation.tile_report import difference_histogram, tiling_tables, write_outcomes
 from deformsample.evaluation.tile_study import Setting, measure, memory
-from deformsample.inference.model import load
+from deformsample.inference.loading import load
+from deformsample.inference.model import SegmentationModel
 from deformsample.segmenters import TiledSegmenter
 
 
@@ -53,7 +54,9 @@ def add_tiles(commands: Any) -> argparse.ArgumentParser:
 
 
 def _tiles(options: argparse.Namespace) -> None:
-    segmenter = load(options.checkpoint, options.device, options.trust).segmenter
+    segmenter = load(
+        options.checkpoint, options.device, options.trust, kind=SegmentationModel
+    ).segmenter
     if not isinstance(segmenter, TiledSegmenter):
         raise ArgumentError(
             "Expected a checkpoint whose network works at full resolution (train with "

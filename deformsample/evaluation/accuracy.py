@@ -13,7 +13,7 @@ from deformsample.conventions import IGNORE_INDEX
 from deformsample.data import SplitDataset
 from deformsample.geometry import unwarp_labels
 from deformsample.metrics.iou import boundary_counts, confusion, iou_report, mean_iou
-from deformsample.segmenters import Prediction, SampledSegmenter, Segmenter
+from deformsample.segmenters import SampledPrediction, Segmenter
 
 
 @torch.no_grad()
@@ -41,14 +41,14 @@ def accuracy(
     count = len(names)
     full, warped, upper_bound = (torch.zeros(count, count, dtype=torch.long) for _ in range(3))
     bands = torch.zeros(2, count, dtype=torch.long)
-    device, sampled = segmenter.mean.device, isinstance(segmenter, SampledSegmenter)
+    device, sampled = segmenter.device, segmenter.downsampler is not None
     for index in tqdm(range(len(part)), unit="image", leave=False, disable=None):
         item = part[index]
         labels = item["labels"]
         true = labels.to(device)[None]
         image = item["image"].to(device)[None]
         if sampled:
-            prediction: Prediction = segmenter(image, true)
+            prediction: SampledPrediction = segmenter(image, true)
             small = prediction.targets(true)
             warped += confusion(prediction.logits.argmax(dim=1), small, count).cpu()
             upper_bound += confusion(_best(small, prediction, true), true, count).cpu()
@@ -85,7 +85,7 @@ def accuracy(
     }
 
 
-def _best(small: Tensor, prediction: Prediction, true: Tensor) -> Tensor:
+def _best(small: Tensor, prediction: SampledPrediction, true: Tensor) -> Tensor:
     """The labels (1, H, W) if the true ones (1, h, w) were predicted."""
     one_hot = _one_hot(small, prediction.logits.shape[1])
     return unwarp_labels(one_hot, prediction.grid, (true.shape[1], true.shape[2]))

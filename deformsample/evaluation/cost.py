@@ -37,7 +37,7 @@ def cost(segmenter: Segmenter, part: SplitDataset, repeats: int = 5) -> dict[str
     sample = part.samples[0]
     decode = [_seconds(lambda: part.dataset.read_image(sample)) for _ in range(repeats + 1)][1:]
     item = part[0]
-    device = segmenter.mean.device
+    device = segmenter.device
     image, labels = item["image"].to(device)[None], item["labels"].to(device)[None]
 
     def work() -> Tensor:

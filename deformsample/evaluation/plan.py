@@ -34,7 +34,7 @@ class Method:
     seeds: Sequence[int] | None = None
     shown: bool = True
     baseline: bool = False
-    size: str = "sampled_size"
+    size: str = "downsampler.sampled_size"
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def _one(plan: Plan, run: Run, common: Sequence[str], threads: int) -> None:
     ]
     if run.after is not None:
         weights = run.after.folder / "training" / "checkpoints" / "last.ckpt"
-        options.append(f"--model.segmenter.sampler.weights={weights}")
+        options.append(f"--model.segmenter.downsampler.sampler.weights={weights}")
     _call(["fit", *configs, *options], run.folder / "training.log", threads)
     _measure(plan, run, ACCURACY, threads)
 

@@ -130,7 +130,7 @@ def measure(
         settings: how to apply it.
         foreground: ids of the classes that count as found or missed.
     """
-    device, count = segmenter.mean.device, len(part.dataset.classes)
+    device, count = segmenter.device, len(part.dataset.classes)
     outcomes = []
     for index in tqdm(range(len(part)), unit="image", leave=False, disable=None):
         item = part[index]
@@ -157,7 +157,7 @@ def memory(
     From the smallest tile to the largest, so that what a process keeps of its earlier work does not
     hide what it needs. Empty if the system does not report memory.
     """
-    device = segmenter.mean.device
+    device = segmenter.device
     image = part[0]["image"].to(device)[None]
     size = (image.shape[2], image.shape[3])
     rest = memory_in_use(device)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from deformsample.conventions import Pixels
 from deformsample.errors import DataError
 from deformsample.files import slides as large
 from deformsample.files.images import read_image
-from deformsample.files.slides import is_large, open_large
-from deformsample.geometry import halve
+from deformsample.files.slides import Values, halved, is_large, open_large
 
 
 def read_level(path: Path, level: int) -> Pixels:
@@ -27,7 +25,7 @@ def read_level(path: Path, level: int) -> Pixels:
     """
     if not is_large(path):
         pixels = read_image(path)
-        return pixels if level == 0 else _halved(pixels, level)
+        return pixels if level == 0 else _bytes(halved(pixels, level))
     with open_large(path) as image:
         least = math.ceil(math.log2(math.prod(image.size) / large.READ_WHOLE) / 2)
         if level < least:
@@ -41,13 +39,5 @@ def read_level(path: Path, level: int) -> Pixels:
         return _bytes(image.read(level, 0, height, 0, width))
 
 
-def _halved(pixels: Pixels, level: int) -> Pixels:
-    image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
-    for _ in range(level):
-        image = halve(image)
-    return _bytes(image[0])
-
-
-def _bytes(image: Tensor) -> Pixels:
-    rounded: Pixels = image.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    return rounded
+def _bytes(values: Values) -> Pixels:
+    return np.ascontiguousarray(np.rint(values).astype(np.uint8).transpose(1, 2, 0))

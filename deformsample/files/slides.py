@@ -12,19 +12,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
 
 from deformsample.conventions import Pixels, Size
 from deformsample.errors import DataError
 from deformsample.files.limits import check_tiff
 from deformsample.files.reading import regular_file
-from deformsample.geometry import halve
+from deformsample.kernels.pixels import halve
 
 SLIDE_SUFFIXES = frozenset({".bif", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu"})
 """Formats that OpenSlide reads and others do not; in lower case."""
@@ -36,6 +34,8 @@ READ_WHOLE = 64_000_000
 
 _LARGEST_PART = 2048
 """Side of what is read at once, in pixels of the file's level."""
+
+Values: TypeAlias = npt.NDArray[np.float32]
 
 _INSTALL = "install it with `pip install 'deformsample[slides]'`"
 
@@ -77,8 +77,18 @@ class LargeImage(ABC):
     ) -> None:
         self.close()
 
-    def read(self, level: int, top: int, bottom: int, left: int, right: int) -> Tensor:
-        """A part of a level of the pyramid, (3, rows, columns) float32; see ``warp_blocks``.
+    def read(self, level: int, top: int, bottom: int, left: int, right: int) -> Values:
+        """A part of a level of the image pyramid.
+
+        Args:
+            level: the image is halved so many times.
+            top: first row.
+            bottom: the row after the last one.
+            left: first column.
+            right: the column after the last one.
+
+        Returns:
+            (3, rows, columns), from 0 to 255.
 
         Raises:
             DataError: the file cannot be decoded there.
@@ -86,7 +96,7 @@ class LargeImage(ABC):
         held = max(number for number in self.levels if number <= level)
         factor = 2 ** (level - held)
         step = max(1, _LARGEST_PART // factor)
-        whole = torch.empty(3, bottom - top, right - left)
+        whole = np.empty((3, bottom - top, right - left), np.float32)
         for i in range(top, bottom, step):
             for j in range(left, right, step):
                 rows, columns = (i, min(i + step, bottom)), (j, min(j + step, right))
@@ -96,15 +106,12 @@ class LargeImage(ABC):
 
     def _averaged(
         self, held: int, factor: int, rows: tuple[int, int], columns: tuple[int, int]
-    ) -> Tensor:
+    ) -> Values:
         height, width = (-(-side // 2**held) for side in self.size)
         top, bottom = rows[0] * factor, min(rows[1] * factor, height)
         left, right = columns[0] * factor, min(columns[1] * factor, width)
         pixels = self._padded(held, top, bottom, left, right)
-        block = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
-        for _ in range(factor.bit_length() - 1):
-            block = halve(block)
-        return block[0]
+        return halved(pixels, factor.bit_length() - 1)
 
     def _padded(self, held: int, top: int, bottom: int, left: int, right: int) -> Pixels:
         """A level may end a pixel early, where the file's writer rounded down."""
@@ -221,6 +228,14 @@ def is_large(path: Path) -> bool:
         return True
     except Exception:  # bytes of any kind make a reader fail in any way
         return False  # reading it will say what is wrong
+
+
+def halved(pixels: Pixels, times: int) -> Values:
+    """Halve an image (h, w, 3) a number of times: (3, h', w'), from 0 to 255."""
+    values: npt.NDArray[Any] = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    for _ in range(times):
+        values = halve(values, threads=1)  # files are read side by side already
+    return values.astype(np.float32, copy=False)
 
 
 def _halvings(full: Size, size: Size) -> int | None:

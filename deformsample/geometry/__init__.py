@@ -20,18 +20,15 @@ from deformsample.geometry.inverse import inverse_coordinates
 from deformsample.geometry.transport import area_mean, relative_density, transport_grid
 from deformsample.geometry.unwarp import interpolate_mesh, label_bands, unwarp, unwarp_labels
 from deformsample.geometry.warp import (
-    ReadBlock,
     halve,
     image_pyramid,
     warp,
-    warp_blocks,
     warp_labels,
     warp_pyramid,
 )
 
 __all__ = [
     "ErrorCurves",
-    "ReadBlock",
     "area_mean",
     "best_density",
     "boundary_density",
@@ -61,7 +58,6 @@ __all__ = [
     "unwarp",
     "unwarp_labels",
     "warp",
-    "warp_blocks",
     "warp_labels",
     "warp_pyramid",
 ]

@@ -16,11 +16,12 @@ from torch.nn import functional as F
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import axis, identity_grid
-from deformsample.geometry.dispatch import in_bands, is_constant, untraced
+from deformsample.geometry.dispatch import is_constant, untraced
 from deformsample.geometry.gaussian import reflected_gaussian
 from deformsample.geometry.grid import local_stretch
 from deformsample.geometry.inverse import inverse_coordinates
 from deformsample.geometry.warp import image_pyramid, warp_pyramid
+from deformsample.kernels.compiled import in_bands
 from deformsample.kernels.pixels import mark_boundaries
 
 
@@ -69,7 +70,7 @@ def _label_boundaries_compiled(labels: Tensor, ignore_index: int) -> Tensor:
     marks = torch.empty_like(labels)
     for own, written in zip(labels, marks, strict=True):
         mark = partial(mark_boundaries, own.numpy(), ignore_index, written.numpy())
-        in_bands(len(own), own.numel(), mark)
+        in_bands(len(own), own.numel(), mark, torch.get_num_threads())
     return marks.unsqueeze(1)
 
 
@@ -124,7 +125,7 @@ def density_of(amounts: Tensor, size: Size, *, blur: float, floor: float) -> Ten
     if not 0 < floor <= 1:
         raise ArgumentError(f"Expected `floor` in (0, 1], but got {floor}.")
     uniform = uniform_density(size, amounts.new_zeros(len(amounts), dtype=torch.float32))
-    cells = warp_pyramid(image_pyramid(amounts), identity_grid(size, uniform), level_bias=0.0)
+    cells = warp_pyramid(image_pyramid(amounts), identity_grid(size, uniform), lod_bias=0.0)
     rows, columns = (reflected_gaussian(n, n, blur, like=cells).weights for n in size)
     blurred = rows @ cells @ columns.T
     total = blurred.sum(dim=(2, 3), keepdim=True)

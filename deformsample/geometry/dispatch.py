@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
-
-from deformsample.kernels import compiled
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -17,16 +15,6 @@ def untraced(function: _Function) -> _Function:
     """Keep ``torch.compile`` out of a function, whose inner workings are no tensor operations."""
     made: Any = torch.compiler.disable(function)
     return cast("_Function", made)
-
-
-def in_bands(rows: int, amount: int, work: Callable[[int, int], object]) -> None:
-    """:func:`deformsample.kernels.compiled.in_bands` in as many threads as torch uses."""
-    compiled.in_bands(rows, amount, work, torch.get_num_threads())
-
-
-def in_threads(jobs: Sequence[Callable[[], object]]) -> None:
-    """Do jobs side by side, in as many threads as torch uses."""
-    compiled.in_threads(jobs, torch.get_num_threads())
 
 
 def is_constant(*tensors: Tensor) -> bool:

@@ -11,8 +11,9 @@ from torch.autograd.function import once_differentiable
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry.dispatch import in_threads, untraced
+from deformsample.geometry.dispatch import untraced
 from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
+from deformsample.kernels.compiled import in_threads
 from deformsample.kernels.raster import Floats, Runs, paint_coordinates, pull_back, scan
 
 
@@ -78,7 +79,8 @@ class _CompiledInverse(torch.autograd.Function):
             [
                 partial(pull_back, v.numpy(), *axes, t.numpy(), g.numpy(), p.numpy())
                 for v, t, g, p in images
-            ]
+            ],
+            torch.get_num_threads(),
         )
         return pulls.to(gradient.dtype), None, None, None
 

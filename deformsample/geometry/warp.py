@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,12 +13,11 @@ from torch.nn import functional as F
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import check_grid, to_pixels
-from deformsample.geometry.dispatch import in_bands, is_constant, untraced
+from deformsample.geometry.dispatch import is_constant, untraced
 from deformsample.geometry.grid import local_stretch
-from deformsample.kernels.pixels import add_samples, halve_rows
-
-ReadBlock: TypeAlias = Callable[[int, int, int, int, int], Tensor]
-"""Level, first and last row, first and last column, to (c, rows, columns) float32."""
+from deformsample.kernels.compiled import in_bands
+from deformsample.kernels.pixels import add_samples
+from deformsample.kernels.pixels import halve as halve_pixels
 
 _COMPILED = (torch.uint8, torch.float32)
 _BLOCK_ROWS = 64  # even, so that no pair of rows is parted
@@ -101,11 +99,8 @@ def halve(image: Tensor) -> Tensor:
 
 @untraced
 def _halve_compiled(image: Tensor) -> Tensor:
-    b, c, h, w = image.shape
-    halved = torch.empty(b, c, -(-h // 2), -(-w // 2))
-    for own, written in zip(image.numpy(), halved.numpy(), strict=True):
-        in_bands(halved.shape[2], written.size, partial(halve_rows, own, written))
-    return halved
+    halved = [halve_pixels(pixels, torch.get_num_threads()) for pixels in image.numpy()]
+    return torch.from_numpy(halved[0][None] if len(halved) == 1 else np.stack(halved))
 
 
 def _pair_means(values: Tensor, dim: int) -> Tensor:
@@ -130,7 +125,7 @@ def _halved(side: int) -> int:
     return (side + 1) // 2 if side > 1 else 0
 
 
-def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> Tensor:
+def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, lod_bias: float) -> Tensor:
     """Sample an image from its pyramid, at the level that fits the local stretch of the grid.
 
     A sample that stands for s x s pixels sees the mean of about that many, so that nothing small
@@ -140,7 +135,7 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> 
     Args:
         pyramid: levels (b, c, H / 2^l, W / 2^l), as :func:`image_pyramid` makes them.
         grid: (b, h, w, 2).
-        level_bias: how many levels sharper than the stretch asks for. 0 averages fully, 1 averages
+        lod_bias: added to the level that the stretch asks for. 0 averages fully, -1 averages
             half as many pixels per side.
 
     Returns:
@@ -152,7 +147,7 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, level_bias: float) -> 
     size = (image.shape[2], image.shape[3])
     with torch.no_grad():
         stretch = local_stretch(grid.to(torch.promote_types(grid.dtype, torch.float32)), size)
-        level = stretch.clamp_min(1.0).log2().sub(level_bias).clamp(0, len(pyramid) - 1)
+        level = stretch.clamp_min(1.0).log2().add(lod_bias).clamp(0, len(pyramid) - 1)
     levels = _asked_for(level, len(pyramid))
     centres = to_pixels(grid.to(level.dtype), size) + 0.5
     if is_constant(*pyramid, centres) and dtype == torch.float32:
@@ -184,63 +179,12 @@ def _sampled_compiled(
         places = centres[image].numpy(), level[image].contiguous().numpy()
         for number in levels:
             add = partial(add_samples, pyramid[number][image].numpy(), number, *places, sums)
-            in_bands(h, sums.size, add)
+            in_bands(h, sums.size, add, torch.get_num_threads())
     return sampled
 
 
-def warp_blocks(
-    read: ReadBlock, image_size: Size, grid: Tensor, level_bias: float | None, side: int = 512
-) -> Tensor:
-    """Sample an image that is never whole in memory: :func:`warp_pyramid` of its parts.
-
-    Args:
-        read: gives a part of a pyramid level: its number, first and last row (exclusive), first
-            and last column, to (c, rows, columns) float32. Level l has the size of the image
-            over 2^l, rounded up.
-        image_size: (H, W) of the image.
-        grid: (1, h, w, 2), on the CPU.
-        level_bias: as of :func:`warp_pyramid`; ``None`` samples level 0, as :func:`warp`.
-        side: of the parts, in pixels of their level.
-
-    Returns:
-        (1, c, h, w) float32.
-    """
-    check_grid(grid)
-    places = grid[0].detach().double()
-    if level_bias is None:
-        level = torch.zeros(grid.shape[1:3], dtype=torch.float64)
-    else:
-        stretch = local_stretch(places[None], image_size)[0]
-        last = len(_level_sizes(image_size)) - 1
-        level = stretch.clamp_min(1.0).log2().sub(level_bias).clamp(0, last)
-    centres = (to_pixels(places, image_size) + 0.5).flatten(0, 1)
-    level = level.flatten()
-    sampled: Tensor | None = None
-    for number in range(int(level.min().floor()), int(level.max().ceil()) + 1):
-        height, width = _level_sizes(image_size)[number]
-        own = ((level - number).abs() < 1).nonzero()[:, 0]
-        last_pixel = torch.tensor([width - 1, height - 1])
-        corner = (centres[own] / 2**number - 0.5).clamp_min(0).floor().long().minimum(last_pixel)
-        part = corner // side
-        keys = part[:, 1] * -(-width // side) + part[:, 0]
-        for key in keys.unique().tolist():
-            chosen = own[keys == key]
-            top, left = (side * int(n) for n in divmod(key, -(-width // side)))
-            bottom, right = min(top + side + 1, height), min(left + side + 1, width)
-            block = read(number, top, bottom, left, right).contiguous()
-            if sampled is None:
-                sampled = torch.zeros(len(block), len(level))
-            local = (centres[chosen] - torch.tensor([left, top]) * 2**number).float()[None].numpy()
-            levels = level[chosen].float()[None].numpy()
-            sums = np.zeros((len(block), 1, len(chosen)), np.float32)
-            add_samples(block.numpy(), number, local, levels, sums, 0, 1)
-            sampled[:, chosen] += torch.from_numpy(sums[:, 0])
-    assert sampled is not None
-    return sampled.view(1, -1, *grid.shape[1:3])
-
-
-def _level_sizes(size: Size) -> list[Size]:
-    """Of the pyramid of an image, as :func:`image_pyramid` makes it."""
+def level_sizes(size: Size) -> list[Size]:
+    """The sizes of the levels of an image pyramid, as :func:`image_pyramid` makes them."""
     sizes = [size]
     while min(_halved(side) for side in sizes[-1]) >= 2:
         sizes.append((_halved(sizes[-1][0]), _halved(sizes[-1][1])))

@@ -18,8 +18,8 @@ from torch.export import ExportedProgram
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError, DataError, DeformsampleError
 from deformsample.files.writing import atomic_write
-from deformsample.inference.model import Model
-from deformsample.segmenters import Prediction, SampledSegmenter
+from deformsample.inference.model import SegmentationModel
+from deformsample.segmenters import SampledPrediction, Segmenter
 
 OUTPUTS = ("logits", "grid", "small")
 """What the graph gives for ``image`` (1, 3, H, W) uint8: logits (1, k, h', w'), where they are
@@ -29,17 +29,17 @@ _METADATA = "deformsample.json"
 
 
 class _Graph(nn.Module):
-    def __init__(self, segmenter: SampledSegmenter) -> None:
+    def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
         self.segmenter = segmenter
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        prediction: Prediction = self.segmenter(image)
+        prediction: SampledPrediction = self.segmenter(image)
         return prediction.logits, prediction.grid, prediction.sampled.image
 
 
 @torch.no_grad()
-def export_program(model: Model, image_size: Size) -> ExportedProgram:
+def export_program(model: SegmentationModel, image_size: Size) -> ExportedProgram:
     """Trace a model from the image to what :data:`OUTPUTS` says.
 
     Args:
@@ -55,20 +55,16 @@ def export_program(model: Model, image_size: Size) -> ExportedProgram:
     """
     if min(image_size) < 2:
         raise ArgumentError(f"Expected an image size of at least 2 x 2, but got {image_size}.")
-    if not isinstance(model.segmenter, SampledSegmenter):
-        raise ArgumentError(
-            "Expected a checkpoint that samples images, but this one segments "
-            f"{model.segmenter.title}: export its network by itself."
-        )
+    sampler = model.downsampler.sampler
     graph = _Graph(model.segmenter).eval()
-    image = torch.zeros(1, 3, *image_size, dtype=torch.uint8, device=model.segmenter.mean.device)
+    image = torch.zeros(1, 3, *image_size, dtype=torch.uint8, device=model.device)
     graph(image)  # tells what is wrong with a model, and makes the constants that graphs hold
     try:
         return torch.export.export(graph, (image,), strict=False)
     except DeformsampleError:
         raise
     except Exception as error:  # whatever a part of the model does that is no tensor operation
-        parts = type(model.segmenter.sampler).__name__, type(model.segmenter.network).__name__
+        parts = type(sampler).__name__, type(model.segmenter.network).__name__
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ArgumentError(
             f"Expected {' and '.join(parts)} to be tensor operations alone, but torch.export "
@@ -76,7 +72,7 @@ def export_program(model: Model, image_size: Size) -> ExportedProgram:
         ) from error
 
 
-def write_program(model: Model, image_size: Size, target: Path) -> None:
+def write_program(model: SegmentationModel, image_size: Size, target: Path) -> None:
     """Write a model for ``torch.export.load``.
 
     Beside the program, the file holds what :func:`describe` says as ``deformsample.json``.
@@ -92,7 +88,7 @@ def write_program(model: Model, image_size: Size, target: Path) -> None:
         torch.export.save(program, partial, extra_files=extra)
 
 
-def write_onnx(model: Model, image_size: Size, target: Path) -> None:
+def write_onnx(model: SegmentationModel, image_size: Size, target: Path) -> None:
     """Write a model as ONNX, with what :func:`describe` says as the file's metadata.
 
     Args:
@@ -119,7 +115,7 @@ def write_onnx(model: Model, image_size: Size, target: Path) -> None:
         made.save(partial, external_data=False)
 
 
-def describe(model: Model, image_size: Size) -> dict[str, str]:
+def describe(model: SegmentationModel, image_size: Size) -> dict[str, str]:
     """What a program that runs the graph must know.
 
     Returns:

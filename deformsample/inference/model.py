@@ -1,124 +1,115 @@
-"""Using a checkpoint, without the configuration it was trained with."""
+"""Trained models, without the configuration they were trained with."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_weights
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from deformsample.checkpoints.archive import are_classes, read_checkpoint, weights_of
-from deformsample.checkpoints.builder import build_part, check_device, load_weights_into
-from deformsample.conventions import Colour, Size
-from deformsample.errors import ArgumentError, CheckpointError
-from deformsample.files.images import read_image
-from deformsample.files.reading import read_text
+from deformsample.classifiers import Classifier
+from deformsample.conventions import Colour, Pixels, Size
+from deformsample.errors import ArgumentError
 from deformsample.files.writing import atomic_write
 from deformsample.geometry import unwarp
-from deformsample.samplers.downsampler import Downsampled, Downsampler
+from deformsample.inference.inputs import ImageLike, as_batch, open_source
+from deformsample.samplers import Downsampled, Downsampler, ImageSource
 from deformsample.segmenters import Segmenter
 
-ImageLike: TypeAlias = "str | Path | npt.NDArray[Any] | Tensor"
-"""A file, an array (h, w, 3) or (b, h, w, 3), or a tensor (3, h, w) or (b, 3, h, w).
-
-uint8, or float in [0, 1]."""
-
-_CONFIG = "config.json"
-_WEIGHTS = "model.safetensors"
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError)
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
 
 
-class Model(nn.Module):
-    """A trained segmenter with the names of its classes.
+class Model(nn.Module, ABC):
+    """A trained segmenter or classifier, with the names of its classes.
 
     Every method takes a file, a NumPy array (h, w, 3) or (b, h, w, 3), or a tensor (3, h, w) or
     (b, 3, h, w), uint8 or float in [0, 1], and works on the device that the model is on
     (``model.to("cuda")``).
 
     Args:
-        segmenter: the trained segmenter.
-        classes: name and colour of every class, in the order of the ids.
-        description: how to build the segmenter, and its card, as checkpoints hold them.
+        part: what was trained.
+        description: how to build it, its classes and its card, as checkpoints hold them.
     """
 
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        classes: Mapping[str, Colour],
-        description: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, part: Segmenter | Classifier, description: Mapping[str, Any]) -> None:
         super().__init__()
-        self.segmenter = segmenter
-        self.classes = classes
         self.description = description
         self.eval()
+
+    @property
+    @abstractmethod
+    def part(self) -> Segmenter | Classifier:
+        """What was trained."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.part.device
+
+    @property
+    def downsampler(self) -> Downsampler:
+        """What samples the image.
+
+        Raises:
+            ArgumentError: the model does not sample images.
+        """
+        if self.part.downsampler is None:
+            raise ArgumentError(
+                f"Expected a model that samples images, but this one works on {self.part.title}, "
+                "at full resolution."
+            )
+        return self.part.downsampler
+
+    @torch.inference_mode()
+    def downsample(self, image: ImageLike) -> Downsampled:
+        """The small image (b, 3, h, w) in [0, 1], with its sampling grid and density map.
+
+        Slides and large TIFFs are read in parts.
+
+        Raises:
+            ArgumentError: the model does not sample images, or an image of another shape.
+            DataError: a file that cannot be read.
+        """
+        downsampler = self.downsampler
+        with open_source(image, self.device) as source:
+            sampled: Downsampled = downsampler(source)
+        return sampled
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, the layout of the Hugging Face hub.
 
-        Raises:
-            ArgumentError: the model does not come from a checkpoint, and nobody knows its parts.
+        :func:`deformsample.load` reads the folder.
         """
-        if self.description is None:
-            raise ArgumentError("Expected a model that was loaded from a checkpoint.")
         target = Path(folder).expanduser()
-        weights = {k: v.cpu().contiguous() for k, v in self.segmenter.state_dict().items()}
+        weights = {k: v.cpu().contiguous() for k, v in self.part.state_dict().items()}
         for name, content in (
-            (_WEIGHTS, save(weights)),
-            (_CONFIG, json.dumps(self.description, indent=1).encode()),
+            (WEIGHTS, save(weights)),
+            (CONFIG, json.dumps(self.description, indent=1).encode()),
         ):
             with atomic_write(target / name) as partial:
                 partial.write_bytes(content)
 
-    @classmethod
-    def from_pretrained(
-        cls, folder: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()
-    ) -> Model:
-        """Load what :meth:`save_pretrained` wrote; arguments as of :func:`load`.
 
-        Raises:
-            CheckpointError: a file is missing, or does not hold what it should. No code in it is
-                executed.
-        """
-        source = Path(folder).expanduser()
-        try:
-            description = json.loads(read_text(source / _CONFIG, "a description", CheckpointError))
-            weights = load_weights((source / _WEIGHTS).read_bytes())
-            architecture = description["segmenter"]
-            if not are_classes(classes := description["classes"]):
-                raise ValueError("the classes are no names with colours")
-        except (*_UNREADABLE, CheckpointError) as error:
-            raise CheckpointError(
-                f"Expected {_CONFIG} and {_WEIGHTS} of a model in {source}, but they cannot be "
-                f"read: {error}"
-            ) from None
-        return _assembled(architecture, classes, weights, description, source, trust).to(device)
+class SegmentationModel(Model):
+    """A trained segmenter with the names and colours of its classes."""
 
-    @torch.inference_mode()
-    def downsample(self, image: ImageLike) -> Downsampled:
-        """The small image (b, 3, h, w) in [0, 1], with its sampling grid and density map."""
-        return self.downsampler.downsample(self._batch(image))
+    def __init__(self, segmenter: Segmenter, description: Mapping[str, Any]) -> None:
+        super().__init__(segmenter, description)
+        self.segmenter = segmenter.eval()
+        self.classes: dict[str, Colour] = {
+            name: (red, green, blue) for name, (red, green, blue) in description["classes"].items()
+        }
 
     @property
-    def downsampler(self) -> Downsampler:
-        """The segmenter, if it works on a downsampled image.
-
-        Raises:
-            ArgumentError: it does not.
-        """
-        if not isinstance(self.segmenter, Downsampler):
-            raise ArgumentError(
-                "Expected a checkpoint that samples images, but this one segments "
-                f"{self.segmenter.title}, at full resolution: it can only segment."
-            )
+    def part(self) -> Segmenter:
+        """The segmenter."""
         return self.segmenter
 
     def segment(self, image: ImageLike) -> Any:
@@ -128,84 +119,60 @@ class Model(nn.Module):
             (h, w), or (b, h, w) for a batch: a tensor for a tensor, otherwise a NumPy array.
         """
         with torch.inference_mode():
-            labels = self.segmenter.segment(self._batch(image))
+            labels = self.segmenter.segment(as_batch(image).to(self.device))
         is_batch = isinstance(image, (Tensor, np.ndarray)) and image.ndim == 4
-        own = labels if is_batch else labels[0]
-        return own if isinstance(image, Tensor) else own.cpu().numpy()
+        chosen = labels if is_batch else labels[0]
+        return chosen if isinstance(image, Tensor) else chosen.cpu().numpy()
+
+    def label_bands(self, source: ImageSource) -> Iterator[Pixels]:
+        """The class of every pixel of one image, (n, W) uint8, from top to bottom.
+
+        The image is never whole in memory. :func:`deformsample.files.label_tiff.write_label_tiff`
+        writes the bands.
+        """
+        with torch.inference_mode():
+            for band in self.segmenter.label_bands(source):
+                yield band.numpy()
 
     @torch.inference_mode()
     def restore(self, values: Tensor, grid: Tensor, size: Size) -> Tensor:
         """Bring values (b, c, h, w) at the samples of a grid back to a full size (H, W)."""
         return unwarp(values, grid, size)
 
-    def _batch(self, image: ImageLike) -> Tensor:
-        return as_batch(image).to(self.segmenter.mean.device)
+
+class Classification(NamedTuple):
+    """The scores and classes of images."""
+
+    scores: Tensor
+    """(b, k), the probability of each class; or the score itself (k = 1)."""
+
+    classes: list[str]
+    """The most probable class of each image; empty where the model gives scores."""
 
 
-def load(
-    checkpoint: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()
-) -> Model:
-    """Load a checkpoint of this package, ready to use.
+class ClassificationModel(Model):
+    """A trained classifier with the names of its classes.
 
-    Args:
-        checkpoint: file that training wrote, such as ``last.ckpt``.
-        device: where the model shall live.
-        trust: packages of your own whose networks the checkpoint may name; they are imported.
-
-    Returns:
-        ``Model`` in eval mode.
-
-    Raises:
-        CheckpointError: no such file, not a checkpoint, not one of this package, or one that names
-            other classes than networks of known packages. No code in the file is executed.
+    Files are halved when they are read, as often as in training; arrays and tensors are taken as
+    they are.
     """
-    path = Path(checkpoint).expanduser()
-    check_device(device)
-    content = read_checkpoint(path)
-    description = content["deformsample"]
-    weights = weights_of(content, "segmenter.")
-    parts = description["segmenter"], description["classes"], weights
-    return _assembled(*parts, description, path, trust).to(device)
 
+    def __init__(self, classifier: Classifier, description: Mapping[str, Any]) -> None:
+        super().__init__(classifier, description)
+        self.classifier = classifier.eval()
+        self.classes: list[str] = list(description["classes"])
+        self.level: int = description.get("level", 0)
 
-def _assembled(
-    architecture: Mapping[str, Any],
-    classes: Mapping[str, Sequence[int]],
-    weights: Mapping[str, Tensor],
-    description: Mapping[str, Any],
-    source: Path,
-    trust: Sequence[str],
-) -> Model:
-    segmenter = build_segmenter(architecture, source, trust)
-    load_weights_into(segmenter, weights, source)
-    colours = {name: tuple(colour) for name, colour in classes.items()}
-    return Model(segmenter, cast("dict[str, Colour]", colours), description)
+    @property
+    def part(self) -> Classifier:
+        """The classifier."""
+        return self.classifier
 
-
-def build_segmenter(architecture: object, source: object, trust: Sequence[str] = ()) -> Segmenter:
-    """Make a segmenter from class paths and arguments, as :func:`build_part`."""
-    return build_part(Segmenter, architecture, source, trust)  # type: ignore[type-abstract]
-
-
-def as_batch(image: ImageLike) -> Tensor:
-    """Bring any image to a tensor (b, 3, h, w), uint8 or float.
-
-    Raises:
-        ArgumentError: another shape or channel count.
-        DataError: a file that cannot be read.
-    """
-    if isinstance(image, Tensor):
-        batch = image if image.ndim == 4 else image[None]
-        if image.ndim not in (3, 4) or batch.shape[1] != 3:
-            raise ArgumentError(
-                "Expected a tensor of shape (3, h, w) or (b, 3, h, w), but got "
-                f"{tuple(image.shape)}: are the channels last?"
-            )
-        return batch
-    pixels = image if isinstance(image, np.ndarray) else read_image(Path(image).expanduser())
-    if pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
-        raise ArgumentError(
-            f"Expected an array of shape (h, w, 3) or (b, h, w, 3), but got {tuple(pixels.shape)}."
-        )
-    pixels = pixels if pixels.ndim == 4 else pixels[None]
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    @torch.inference_mode()
+    def classify(self, image: ImageLike) -> Classification:
+        """Classify an image, or several."""
+        scores = self.classifier(as_batch(image, self.level).to(self.device)).float()
+        if not self.classes:
+            return Classification(scores, [])
+        best = [self.classes[number] for number in scores.argmax(dim=1).tolist()]
+        return Classification(scores.softmax(dim=1), best)

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deformsample.kernels.compiled import compiled
+from deformsample.kernels.compiled import compiled, in_bands
 
 Image = npt.NDArray[Any]
+
+
+def halve(image: Image, threads: int) -> npt.NDArray[np.float32]:
+    """Halve an image by averaging 2 x 2 pixels; a last row or column without a partner stays.
+
+    Args:
+        image: (c, H, W).
+        threads: to work in.
+
+    Returns:
+        (c, h, w), sides rounded up.
+    """
+    channels, height, width = image.shape
+    halved = np.empty((channels, -(-height // 2), -(-width // 2)), np.float32)
+    in_bands(halved.shape[1], halved.size, partial(halve_rows, image, halved), threads)
+    return halved
 
 
 @compiled

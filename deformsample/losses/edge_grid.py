@@ -7,8 +7,7 @@ from torch.nn import functional as F
 
 from deformsample.conventions import IGNORE_INDEX, Size
 from deformsample.geometry import edge_optimal_grid, nearest_boundary, resize_grid
-from deformsample.losses.sampled import through_a_grid
-from deformsample.segmenters import Predicted
+from deformsample.segmenters import SampledPrediction
 
 
 class EdgeGridLoss(nn.Module):
@@ -20,14 +19,18 @@ class EdgeGridLoss(nn.Module):
         smoothness: lambda of :func:`deformsample.geometry.edge_optimal_grid`.
     """
 
+    needs_grid = True
+
     def __init__(self, coarse_size: Size | None = (8, 8), smoothness: float = 1.0) -> None:
         super().__init__()
         self.coarse_size = coarse_size
         self.smoothness = smoothness
 
-    def forward(self, prediction: Predicted, labels: Tensor, progress: float) -> dict[str, Tensor]:
+    def forward(
+        self, prediction: SampledPrediction, labels: Tensor, progress: float
+    ) -> dict[str, Tensor]:
         """The term ``grid``; arguments as of :class:`WarpedLoss`."""
-        grid = through_a_grid(prediction).sampled.grid
+        grid = prediction.sampled.grid
         size = (grid.shape[1], grid.shape[2])
         boundary = nearest_boundary(labels, self.coarse_size or size, IGNORE_INDEX)
         target = resize_grid(edge_optimal_grid(boundary, self.smoothness), size)

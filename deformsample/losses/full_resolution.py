@@ -14,8 +14,7 @@ from deformsample.geometry import interpolate_mesh, inverse_coordinates
 from deformsample.geometry.coordinates import axis
 from deformsample.losses.density_terms import DensityTerm, Observed
 from deformsample.losses.pixelwise import PixelLoss
-from deformsample.losses.sampled import through_a_grid
-from deformsample.segmenters import Predicted
+from deformsample.segmenters import SampledPrediction
 
 
 class FullResolutionLoss(nn.Module):
@@ -36,6 +35,8 @@ class FullResolutionLoss(nn.Module):
         extra_weight: its factor.
     """
 
+    needs_grid = True
+
     def __init__(
         self,
         class_weights: Sequence[float] | None = None,
@@ -53,9 +54,10 @@ class FullResolutionLoss(nn.Module):
         self.grid_gradient = grid_gradient
         self.density = density
 
-    def forward(self, prediction: Predicted, labels: Tensor, progress: float) -> dict[str, Tensor]:
+    def forward(
+        self, prediction: SampledPrediction, labels: Tensor, progress: float
+    ) -> dict[str, Tensor]:
         """All terms of the loss, by name; arguments and result as of :class:`WarpedLoss`."""
-        prediction = through_a_grid(prediction)
         grid = prediction.grid if self.grid_gradient else prediction.grid.detach()
         height, width = labels.shape[1:]
         samples = (prediction.sampled.image.shape[2], prediction.sampled.image.shape[3])

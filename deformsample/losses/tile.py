@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from deformsample.losses.pixelwise import PixelLoss
-from deformsample.segmenters import Predicted
+from deformsample.segmenters import Prediction
 
 
 class TileLoss(nn.Module):
@@ -30,7 +30,7 @@ class TileLoss(nn.Module):
         super().__init__()
         self.pixel_loss = PixelLoss(class_weights, extra, extra_weight, cross_entropy_weight)
 
-    def forward(self, prediction: Predicted, labels: Tensor, progress: float) -> dict[str, Tensor]:
+    def forward(self, prediction: Prediction, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """The terms of :class:`PixelLoss`; arguments as of :class:`WarpedLoss`."""
         terms: dict[str, Tensor]
         terms, _ = self.pixel_loss(prediction.logits.float(), prediction.targets(labels))

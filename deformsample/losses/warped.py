@@ -10,8 +10,7 @@ from deformsample.errors import ArgumentError
 from deformsample.geometry import sample_areas
 from deformsample.losses.density_terms import DensityTerm
 from deformsample.losses.pixelwise import PixelLoss
-from deformsample.losses.sampled import through_a_grid
-from deformsample.segmenters import Predicted
+from deformsample.segmenters import SampledPrediction
 
 
 class WarpedLoss(nn.Module):
@@ -29,6 +28,8 @@ class WarpedLoss(nn.Module):
         extra: a second loss beside the cross-entropy, see :class:`PixelLoss`.
         extra_weight: its factor.
     """
+
+    needs_grid = True
 
     def __init__(
         self,
@@ -49,7 +50,9 @@ class WarpedLoss(nn.Module):
         self.area_weighted = area_weighted
         self.density = density
 
-    def forward(self, prediction: Predicted, labels: Tensor, progress: float) -> dict[str, Tensor]:
+    def forward(
+        self, prediction: SampledPrediction, labels: Tensor, progress: float
+    ) -> dict[str, Tensor]:
         """All terms of the loss, by name; their sum is what training minimises.
 
         Args:
@@ -60,7 +63,6 @@ class WarpedLoss(nn.Module):
         Returns:
             The terms of :class:`PixelLoss`, and ``density`` where there is such a term; scalars.
         """
-        prediction = through_a_grid(prediction)
         areas = sample_areas(prediction.grid).detach() if self.area_weighted else None
         targets = prediction.targets(labels)
         terms: dict[str, Tensor]

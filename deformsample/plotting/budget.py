@@ -23,7 +23,7 @@ class MeasuredPoint(NamedTuple):
 def budget_figure(
     curve: Mapping[str, Sequence[float]], samples: int, points: Sequence[MeasuredPoint]
 ) -> Figure:
-    """Predicted error against the number of samples, with measured points.
+    """Prediction error against the number of samples, with measured points.
 
     Args:
         curve: of a checkpoint's card: ``budgets``, ``uniform`` and ``sampled``.

@@ -30,7 +30,7 @@ class DetailSampler(Sampler):
         self.blur = blur
         self.floor = floor
 
-    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         """See :class:`Sampler`."""
         h, w = thumbnail.shape[2:]
         density = density_of(

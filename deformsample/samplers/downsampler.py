@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.profiler import record_function
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError, SamplingError
-from deformsample.geometry import ErrorCurves, identity_grid, image_pyramid, warp, warp_pyramid
-from deformsample.samplers import OracleSampler, Placement, Sampler
-from deformsample.samplers.image_source import white
-from deformsample.samplers.normalize import Normalising
-
-Warp: TypeAlias = Callable[[Tensor, "float | None"], Tensor]
-"""From a grid (b, h, w, 2) and a level bias to samples (b, 3, h, w) in [0, 1]."""
+from deformsample.geometry import ErrorCurves, identity_grid
+from deformsample.samplers.image_source import ImageSource, InMemoryImage
+from deformsample.samplers.normalize import Normalize
+from deformsample.samplers.sampler import Placement, Sampler
 
 
 class Downsampled(NamedTuple):
@@ -37,7 +33,7 @@ class Downsampled(NamedTuple):
     """The error curves that the density follows from, where the sampler predicts them."""
 
 
-class Downsampler(Normalising):
+class Downsampler(nn.Module):
     """Sample an image through a grid that a sampler places by a thumbnail.
 
     Args:
@@ -46,9 +42,9 @@ class Downsampler(Normalising):
             at most, in the aspect of each image.
         thumbnail_scale: how many samples of the thumbnail, per side, go from one sample of a
             uniform small image to the next. The density map is of its size.
-        level_bias: how many levels of the image pyramid sharper than the local stretch asks for; 0
-            averages over each sample's whole area. ``None`` samples the image itself, bilinearly,
-            without antialiasing.
+        lod_bias: added to the pyramid level that the local stretch of the grid asks for, as in
+            computer graphics: 0 averages over the whole area of each sample, -1 is one level
+            sharper. ``None`` samples the image itself, bilinearly, without antialiasing.
         sample_gradient: let the loss move the samples by the differences of the image around them;
             without it, the grid learns only from what the loss says of the grid itself.
     """
@@ -58,7 +54,7 @@ class Downsampler(Normalising):
         sampler: Sampler,
         sampled_size: tuple[int, int] | int = (64, 128),
         thumbnail_scale: float = 1.0,
-        level_bias: float | None = 1.0,
+        lod_bias: float | None = -1.0,
         sample_gradient: bool = True,  # noqa: FBT001, FBT002 - always given by name, from a config
     ) -> None:
         super().__init__()
@@ -70,71 +66,45 @@ class Downsampler(Normalising):
             )
         if not thumbnail_scale > 0:
             raise ArgumentError(f"Expected `thumbnail_scale` above 0, but got {thumbnail_scale}.")
+        self.normalize = Normalize()
         self.sampler = sampler
         self.sampled_size = sampled_size
         self.thumbnail_scale = thumbnail_scale
-        self.level_bias = level_bias
+        self.lod_bias = lod_bias
         self.sample_gradient = sample_gradient
 
-    def downsample(self, image: Tensor, labels: Tensor | None = None) -> Downsampled:
+    def forward(self, image: Tensor | ImageSource, labels: Tensor | None = None) -> Downsampled:
         """Sample an image.
 
         Args:
-            image: (b, 3, H, W), uint8, or float in [0, 1].
-            labels: (b, H, W) true class ids, which only an
-                :class:`~deformsample.samplers.OracleSampler` looks at.
+            image: (b, 3, H, W), uint8, or float in [0, 1]; or a source of one.
+            labels: (b, H, W) true class ids, which only oracles look at.
+
+        Raises:
+            ArgumentError: an image of another shape or dtype.
+            SamplingError: the sampler gives coordinates that are not finite.
         """
-        full = white(image)  # dividing the few samples is cheaper than dividing the whole image
-        pyramid: list[Tensor] = []  # made when the first sample is taken
-
-        def sampled(grid: Tensor, level_bias: float | None) -> Tensor:
-            if level_bias is None:
-                return warp(image, grid) / full
-            if not pyramid:
-                pyramid.extend(image_pyramid(image))
-            return warp_pyramid(pyramid, grid, level_bias) / full
-
-        height, width = image.shape[2:]
-        return self.downsample_by(sampled, (height, width), len(image), labels)
-
-    def downsample_by(
-        self,
-        sampled: Warp,
-        image_size: Size,
-        count: int = 1,
-        labels: Tensor | None = None,
-    ) -> Downsampled:
-        """Sample images that only a function sees, such as parts of a file.
-
-        Args:
-            sampled: takes a grid (b, h, w, 2) and a level bias as of this class, and gives the
-                samples (b, 3, h, w) in [0, 1].
-            image_size: (H, W) of the images.
-            count: how many images there are.
-            labels: as of :meth:`downsample`.
-        """
-        size = sampled_size(image_size, self.sampled_size)
+        source = InMemoryImage(image) if isinstance(image, Tensor) else image
+        size = sampled_size(source.size, self.sampled_size)
         uniform = identity_grid(
-            _scaled(size, self.thumbnail_scale), self.mean.expand(count, -1, -1, -1)
+            _scaled(size, self.thumbnail_scale),
+            self.normalize.mean.expand(source.count, -1, -1, -1),
         )
         with record_function("thumbnail"):
-            thumbnail = sampled(uniform, None if self.level_bias is None else 0.0)
+            thumbnail = source.sample(uniform, None if self.lod_bias is None else 0.0)
         with record_function("density"):
             density, grid, curves = self._place(thumbnail, size, labels)
         with record_function("warp"):
-            small = sampled(grid if self.sample_gradient else grid.detach(), self.level_bias)
+            small = source.sample(grid if self.sample_gradient else grid.detach(), self.lod_bias)
         return Downsampled(small, grid, density, curves)
 
     def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
-        if isinstance(self.sampler, OracleSampler) and labels is not None:
-            map_size = (thumbnail.shape[2], thumbnail.shape[3])
-            return self.sampler.from_labels(labels, map_size, size)
-        placement: Placement = self.sampler(self._normalised(thumbnail), size)
+        placement: Placement = self.sampler(self.normalize(thumbnail), size, labels)
         if not torch.compiler.is_compiling() and not bool(placement.grid.isfinite().all()):
             raise SamplingError(
-                f"Expected the places of samples, but {type(self.sampler).__name__} gives numbers "
-                "that are not finite: its weights are none either (take an earlier checkpoint, and "
-                "a lower learning rate), or the precision is too low for it."
+                f"Expected finite sampling locations, but {type(self.sampler).__name__} gives "
+                "others: its weights are not finite either (take an earlier checkpoint, and a "
+                "lower learning rate), or the precision is too low for it."
             )
         return placement
 

@@ -27,7 +27,7 @@ class EdgeOptimalSampler(Sampler):
         super().__init__()
         self.network = network
 
-    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         """See :class:`Sampler`."""
         displacements = self.network(thumbnail).float()
         grid = resize_grid(_displaced(displacements), size)

@@ -58,7 +58,7 @@ class ErrorCurveSampler(Sampler):
         self.maximum = maximum
         self.perturbation = perturbation
 
-    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         """See :class:`Sampler`."""
         curves = self.curves(thumbnail)
         density = best_density(curves, minimum=self.minimum, maximum=self.maximum)

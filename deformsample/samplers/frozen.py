@@ -11,7 +11,7 @@ from deformsample.conventions import Size
 from deformsample.errors import CheckpointError
 from deformsample.samplers.sampler import Placement, Sampler
 
-_PREFIX = "segmenter.sampler."
+_PREFIX = "segmenter.downsampler.sampler."
 
 
 class FrozenSampler(Sampler):
@@ -31,9 +31,9 @@ class FrozenSampler(Sampler):
             _load(sampler, Path(weights).expanduser())
         sampler.requires_grad_(requires_grad=False)
 
-    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         """See :class:`Sampler`."""
-        placement: Placement = self.sampler(thumbnail, size)
+        placement: Placement = self.sampler(thumbnail, size, labels)
         return placement
 
     def train(self, mode: bool = True) -> FrozenSampler:  # noqa: FBT001, FBT002 - torch's own

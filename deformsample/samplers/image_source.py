@@ -1,13 +1,82 @@
-"""Images as samplers see them."""
+"""Images that a grid samples: whole in memory, or read in parts."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from functools import cached_property
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
+from deformsample.conventions import Pixels, Size
 from deformsample.errors import ArgumentError
+from deformsample.geometry import image_pyramid, warp, warp_pyramid
+
+
+class ImageSource(Protocol):
+    """Images of one size, whose samples and rows can be read."""
+
+    @property
+    def size(self) -> Size:
+        """(H, W)."""
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+
+    def sample(self, grid: Tensor, lod_bias: float | None) -> Tensor:
+        """Sample the images at the points of a grid.
+
+        Args:
+            grid: (b, h, w, 2).
+            lod_bias: as of :class:`~deformsample.samplers.Downsampler`.
+
+        Returns:
+            (b, 3, h, w) in [0, 1], on the grid's device.
+        """
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """The rows top <= i < bottom, (b, 3, n, W) in [0, 1]."""
+
+
+class InMemoryImage:
+    """Images that are whole in memory.
+
+    Args:
+        image: (b, 3, H, W), uint8, or float in [0, 1].
+
+    Raises:
+        ArgumentError: another shape or dtype.
+    """
+
+    def __init__(self, image: Tensor) -> None:
+        self.image = image
+        self._white = white(image)
+
+    @property
+    def size(self) -> Size:
+        """(H, W)."""
+        return self.image.shape[2], self.image.shape[3]
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self.image)
+
+    def sample(self, grid: Tensor, lod_bias: float | None) -> Tensor:
+        """Sample the images; see :class:`ImageSource`."""
+        # Dividing the few samples is cheaper than dividing the whole image.
+        if lod_bias is None:
+            return warp(self.image, grid) / self._white
+        return warp_pyramid(self._pyramid, grid, lod_bias) / self._white
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """Some rows; see :class:`ImageSource`."""
+        return self.image[:, :, top:bottom] / self._white
+
+    @cached_property
+    def _pyramid(self) -> list[Tensor]:
+        return image_pyramid(self.image)
 
 
 def white(image: Tensor) -> float:
@@ -27,8 +96,9 @@ def white(image: Tensor) -> float:
     raise ArgumentError(f"Expected `image` of uint8, or float in [0, 1], but got {image.dtype}.")
 
 
-def as_pixels(image: Tensor) -> npt.NDArray[np.uint8]:
+def as_pixels(image: Tensor) -> Pixels:
     """A tensor (3, h, w), uint8 or float in [0, 1], to an array (h, w, 3) of bytes."""
     if image.is_floating_point():
         image = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-    return np.asarray(image.cpu().numpy().transpose(1, 2, 0))
+    pixels: Pixels = image.cpu().numpy().transpose(1, 2, 0)
+    return pixels

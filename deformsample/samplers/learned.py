@@ -25,7 +25,7 @@ class LearnedSampler(Sampler):
         self.network = network
         self.grid = TransportGrid() if grid is None else grid
 
-    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         """See :class:`Sampler`."""
         density = softmax_density(self.network(thumbnail).float())
         return Placement(density, self.grid(density, size))

@@ -9,8 +9,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class Normalising(nn.Module):
-    """Knows the mean and the deviation of the colours that pretrained networks saw."""
+class Normalize(nn.Module):
+    """Subtract the mean and divide by the standard deviation of ImageNet's colours."""
 
     mean: Tensor
     std: Tensor
@@ -20,6 +20,7 @@ class Normalising(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
-    def _normalised(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalise an image (b, 3, h, w) in [0, 1]."""
         # Convolutions are faster with the channels of a pixel side by side.
         return ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Samplers that see the true labels: what a rival could reach at best."""
+"""Samplers that see the true labels: upper bounds of what a method can reach."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 from torch import Tensor
 
-from deformsample.conventions import Size
+from deformsample.conventions import IGNORE_INDEX, Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import (
     boundary_density,
@@ -22,24 +22,27 @@ from deformsample.samplers.sampler import Placement, Sampler
 class OracleSampler(Sampler):
     """Places samples by the true labels, in training and measurement; it cannot predict."""
 
-    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
-        """Refuse, since no labels came."""
-        raise ArgumentError(
-            f"Expected labels for {type(self).__name__}, which places samples by the truth: it can "
-            "be trained, validated and tested, but not be used on new images."
-        )
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
+        """Place the samples by the labels.
+
+        Raises:
+            ArgumentError: there are no labels.
+        """
+        if labels is None:
+            raise ArgumentError(
+                f"Expected labels for {type(self).__name__}, which places samples by the ground "
+                "truth: it can be trained, validated and tested, but not be used on new images."
+            )
+        return self.from_labels(labels, (thumbnail.shape[2], thumbnail.shape[3]), size)
 
     @abstractmethod
     def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> Placement:
         """Place the samples.
 
         Args:
-            labels: (b, H, W) class ids, 255 where there is none.
+            labels: (b, H, W) class ids, ``IGNORE_INDEX`` where there is none.
             map_size: (h', w') of the density map.
             size: (h, w) of the grid.
-
-        Returns:
-            As :class:`Sampler`.
         """
 
 
@@ -50,7 +53,6 @@ class EdgeDensityOracle(OracleSampler):
         grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
         blur: standard deviation of the density's blur, in cells.
         floor: density of a cell without boundaries, relative to the map's mean, in (0, 1].
-        ignore_index: the label of pixels without a class.
     """
 
     title = "true edge density"
@@ -60,18 +62,16 @@ class EdgeDensityOracle(OracleSampler):
         grid: DensityGrid | None = None,
         blur: float = 0.5,
         floor: float = 0.03,
-        ignore_index: int = 255,
     ) -> None:
         super().__init__()
         self.grid = TransportGrid() if grid is None else grid
         self.blur = blur
         self.floor = floor
-        self.ignore_index = ignore_index
 
     def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> Placement:
         """See :class:`OracleSampler`."""
         density = boundary_density(
-            labels, map_size, blur=self.blur, floor=self.floor, ignore_index=self.ignore_index
+            labels, map_size, blur=self.blur, floor=self.floor, ignore_index=IGNORE_INDEX
         )
         return Placement(density, self.grid(density, size))
 
@@ -83,7 +83,6 @@ class EdgeOptimalOracle(OracleSampler):
         coarse_size: (n, m) of the grid that is solved for, 8 x 8 in the paper; ``None`` solves at
             the size of the small image.
         smoothness: lambda of :func:`deformsample.geometry.edge_optimal_grid`.
-        ignore_index: the label of pixels without a class.
     """
 
     title = "edge-optimal, from the truth"
@@ -92,15 +91,13 @@ class EdgeOptimalOracle(OracleSampler):
         self,
         coarse_size: Size | None = (8, 8),
         smoothness: float = 1.0,
-        ignore_index: int = 255,
     ) -> None:
         super().__init__()
         self.coarse_size = coarse_size
         self.smoothness = smoothness
-        self.ignore_index = ignore_index
 
     def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> Placement:
         """See :class:`OracleSampler`."""
-        boundary = nearest_boundary(labels, self.coarse_size or size, self.ignore_index)
+        boundary = nearest_boundary(labels, self.coarse_size or size, IGNORE_INDEX)
         grid = resize_grid(edge_optimal_grid(boundary, self.smoothness), size)
         return Placement(grid_density(grid, map_size), grid)

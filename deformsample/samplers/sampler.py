@@ -31,10 +31,11 @@ class Sampler(nn.Module, ABC):
     """What tables and pictures call it."""
 
     @abstractmethod
-    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         """Place the samples.
 
         Args:
             thumbnail: (b, 3, h, w), normalised.
             size: (h, w) of the grid.
+            labels: (b, H, W) true class ids, which only oracles look at.
         """

@@ -32,7 +32,7 @@ class SeparableSampler(Sampler):
         self.network = network
         self.grid = TransportGrid() if grid is None else grid
 
-    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         """See :class:`Sampler`."""
         density = softmax_density(self.network(thumbnail).float())
         across, down = density.sum(dim=2, keepdim=True), density.sum(dim=3, keepdim=True)

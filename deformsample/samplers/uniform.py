@@ -14,7 +14,7 @@ class UniformSampler(Sampler):
 
     title = "uniform"
 
-    def forward(self, thumbnail: Tensor, size: Size) -> Placement:
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         """See :class:`Sampler`."""
         h, w = thumbnail.shape[2:]
         return Placement(uniform_density((h, w), thumbnail), identity_grid(size, thumbnail))

@@ -1,13 +1,13 @@
 """Segmenters: from an image to the class of every pixel."""
 
-from deformsample.segmenters.prediction import Predicted, Prediction, TilePrediction
+from deformsample.segmenters.prediction import Prediction, SampledPrediction, TilePrediction
 from deformsample.segmenters.sampled_segmenter import SampledSegmenter
 from deformsample.segmenters.segmenter import Segmenter
 from deformsample.segmenters.tiled_segmenter import TiledSegmenter
 
 __all__ = [
-    "Predicted",
     "Prediction",
+    "SampledPrediction",
     "SampledSegmenter",
     "Segmenter",
     "TilePrediction",

@@ -15,7 +15,7 @@ from deformsample.geometry import identity_grid, unwarp_labels, warp_labels
 from deformsample.samplers.downsampler import Downsampled
 
 
-class Predicted(Protocol):
+class Prediction(Protocol):
     """What a segmenter knows of an image after its forward pass."""
 
     @property
@@ -33,7 +33,7 @@ class Predicted(Protocol):
         """The true class where each logit is, (b, h, w), from labels (b, H, W) of the image."""
 
 
-class Prediction(NamedTuple):
+class SampledPrediction(NamedTuple):
     """What a segmenter knows of an image after its forward pass."""
 
     logits: Tensor

@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformsample.conventions import Size
-from deformsample.samplers.normalize import Normalising
-from deformsample.segmenters.prediction import Predicted
+from deformsample.samplers.downsampler import Downsampler
+from deformsample.samplers.image_source import ImageSource
+from deformsample.samplers.normalize import Normalize
+from deformsample.segmenters.prediction import Prediction
 
 
-class Segmenter(Normalising, ABC):
-    """From an image to the class of every pixel."""
+class Segmenter(nn.Module, ABC):
+    """From an image to the class of every pixel.
 
-    network: nn.Module
-    network_multiple: int
+    Args:
+        network: normalised image (b, 3, h, w) to logits (b, k, h', w'), corner to corner.
+        network_multiple: pad what the network sees to a multiple of this, repeating the last row
+            and column, for a network that needs one (most encoder-decoders: 32).
+        downsampler: what samples the image, if anything does.
+    """
+
+    downsampler: Downsampler | None
+
+    def __init__(
+        self, network: nn.Module, network_multiple: int, downsampler: Downsampler | None = None
+    ) -> None:
+        super().__init__()
+        self.downsampler = downsampler
+        self.normalize = Normalize()
+        self.network = network
+        self.network_multiple = network_multiple
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the segmenter is."""
+        return self.normalize.mean.device
 
     @property
     @abstractmethod
@@ -24,7 +49,7 @@ class Segmenter(Normalising, ABC):
         """Names the segmenter in figures."""
 
     @abstractmethod
-    def forward(self, image: Tensor, labels: Tensor | None = None) -> Predicted:
+    def forward(self, image: Tensor, labels: Tensor | None = None) -> Prediction:
         """Look at an image, as training wants it.
 
         Args:
@@ -36,12 +61,18 @@ class Segmenter(Normalising, ABC):
     def segment(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
         """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8; labels as of ``forward``."""
 
+    @torch.no_grad()
+    def label_bands(self, source: ImageSource) -> Iterator[Tensor]:
+        """The class of every pixel of one image, (n, W) uint8 on the CPU, from top to bottom."""
+        yield self.segment(source.rows(0, source.size[0]))[0].cpu()
+
     @abstractmethod
     def pixels(self, size: Size) -> int:
         """How many pixels the network gets to see of an image of a size (H, W)."""
 
     def _logits(self, image: Tensor) -> Tensor:
-        """Those of a normalised image, which is padded to a multiple of ``network_multiple``."""
+        """Those of an image in [0, 1], which is padded to a multiple of ``network_multiple``."""
+        image = self.normalize(image)
         h, w = image.shape[2:]
         right, down = -w % self.network_multiple, -h % self.network_multiple
         if not right and not down:

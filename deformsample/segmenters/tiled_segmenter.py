@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeAlias, get_args
+from collections.abc import Iterator
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,9 @@ from deformsample.geometry.tiling import (
     tile_offsets,
     tile_weights,
 )
-from deformsample.samplers.image_source import white
+from deformsample.samplers.image_source import ImageSource, InMemoryImage
 from deformsample.segmenters.prediction import TilePrediction
 from deformsample.segmenters.segmenter import Segmenter
-
-ReadRows: TypeAlias = Callable[[int, int], Tensor]
-"""From the first row and the one after the last to these rows (b, 3, h, W), in [0, 1]."""
 
 
 class TiledSegmenter(Segmenter):
@@ -55,7 +52,7 @@ class TiledSegmenter(Segmenter):
         shrink: int = 1,
         network_multiple: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(network, network_multiple)
         if shrink < 1 or min(tile) < 2 * shrink or any(side % shrink for side in tile):
             raise ArgumentError(
                 "Expected `tile` to be (height, width), multiples of `shrink` and at least twice "
@@ -67,13 +64,10 @@ class TiledSegmenter(Segmenter):
             raise ArgumentError(
                 f"Expected `blending` of {get_args(Blending)}, but got {blending!r}."
             )
-        self.network = network
         self.tile = tile
         self.overlap = overlap
         self.blending = blending
         self.shrink = shrink
-        self.network_multiple = network_multiple
-        self.to(memory_format=torch.channels_last)
 
     @property
     def title(self) -> str:
@@ -87,45 +81,35 @@ class TiledSegmenter(Segmenter):
             image: (b, 3, H, W), uint8, or float in [0, 1].
             labels: nothing here looks at them.
         """
-        full = white(image)
+        source = InMemoryImage(image)
         if self.training:
             tiles, corners = random_tiles(image, self.tile)
-            tiles = tiles / full
+            tiles = InMemoryImage(tiles).rows(0, self.tile[0])
             return TilePrediction(self.tile_logits(tiles), tiles, corners)
-        rows = self.probability_rows(
-            lambda top, bottom: image[:, :, top:bottom] / full, (image.shape[2], image.shape[3])
-        )
-        probabilities = torch.cat(list(rows), dim=2)
+        probabilities = torch.cat(list(self.probability_rows(source)), dim=2)
         logits = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
         corners = torch.zeros(len(image), 2, dtype=torch.long)
-        return TilePrediction(logits, image / full, corners)
+        return TilePrediction(logits, source.rows(0, source.size[0]), corners)
 
     @torch.no_grad()
     def segment(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
         """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8, as :meth:`label_rows`."""
-        full, size = white(image), (image.shape[2], image.shape[3])
-        rows = self.label_rows(lambda top, bottom: image[:, :, top:bottom] / full, size)
-        return torch.cat(list(rows), dim=1)
+        return torch.cat(list(self.label_rows(InMemoryImage(image))), dim=1)
 
-    def label_rows(self, read: ReadRows, size: Size) -> Iterator[Tensor]:
-        """The class of every pixel, (b, n, W) uint8, from top to bottom.
+    def label_bands(self, source: ImageSource) -> Iterator[Tensor]:
+        """The class of every pixel; only two rows of tiles are in memory."""
+        return (rows[0].cpu() for rows in self.label_rows(source))
 
-        Args:
-            read: gives the rows of the image (b, 3, n, W) in [0, 1] from one to before another.
-            size: (H, W) of the image.
-        """
-        for rows in self.probability_rows(read, size):
+    def label_rows(self, source: ImageSource) -> Iterator[Tensor]:
+        """The class of every pixel, (b, n, W) uint8, from top to bottom."""
+        for rows in self.probability_rows(source):
             with record_function("unwarp"):
                 yield rows.argmax(dim=1).to(torch.uint8)
 
     @torch.no_grad()
-    def probability_rows(self, read: ReadRows, size: Size) -> Iterator[Tensor]:
-        """Weighted means of the tiles' probabilities (b, k, n, W), from top to bottom.
-
-        Args:
-            read: as of :meth:`label_rows`.
-            size: (H, W) of the image.
-        """
+    def probability_rows(self, source: ImageSource) -> Iterator[Tensor]:
+        """Weighted means of the tiles' probabilities (b, k, n, W), from top to bottom."""
+        size = source.size
         (tops, lefts), (h, w) = self._places(size), self.tile
         weights = tile_weights(tops, h, self.blending), tile_weights(lefts, w, self.blending)
         held: dict[int, Tensor] = {}  # the row of tiles that is worked on
@@ -133,7 +117,7 @@ class TiledSegmenter(Segmenter):
         def tile_at(i: int, j: int) -> Tensor:
             if i not in held:
                 held.clear()
-                held[i] = extended(read(tops[i], min(tops[i] + h, size[0])), self.tile)
+                held[i] = extended(source.rows(tops[i], min(tops[i] + h, size[0])), self.tile)
             logits = self.tile_logits(held[i][..., lefts[j] : lefts[j] + w])
             return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
 
@@ -146,7 +130,7 @@ class TiledSegmenter(Segmenter):
         """Tiles (b, 3, h, w) in [0, 1] to logits of their pixels (b, k, h, w)."""
         with record_function("network"):
             seen = F.avg_pool2d(tiles, self.shrink) if self.shrink > 1 else tiles
-            logits = self._logits(self._normalised(seen))
+            logits = self._logits(seen)
         if self.shrink == 1 and logits.shape[2:] == tiles.shape[2:]:
             return logits
         with record_function("unwarp"):

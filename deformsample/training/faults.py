@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from deformsample.data.splits import Split
 from deformsample.errors import SamplingError, TrainingError
 from deformsample.geometry import sample_areas
-from deformsample.samplers.downsampler import Downsampler
 
 COLLAPSED = 0.01
 """Of the image; uniform sampling has half of its samples on half of it."""
@@ -85,11 +84,12 @@ class NonFiniteGuard(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Check the sampling locations of the first batch."""
-        sampling = next((m for m in pl_module.children() if isinstance(m, Downsampler)), None)
-        if batch_idx or trainer.sanity_checking or sampling is None:
+        models = (m for m in pl_module.children() if hasattr(m, "downsampler"))
+        downsampler: Any = next((model.downsampler for model in models), None)
+        if batch_idx or trainer.sanity_checking or downsampler is None:
             return
         with torch.no_grad():
-            grid = sampling.downsample(batch["image"], batch.get("labels")).grid
+            grid = downsampler(batch["image"], batch.get("labels")).grid
         share = float(densest_half(grid).min())
         if share < COLLAPSED:
             files = ", ".join(_files(trainer, batch, "val"))

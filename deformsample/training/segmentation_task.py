@@ -15,7 +15,7 @@ from deformsample.conventions import IGNORE_INDEX, Colour
 from deformsample.errors import ArgumentError
 from deformsample.metrics.iou import iou_report, mean_iou
 from deformsample.samplers import ErrorCurveSampler
-from deformsample.segmenters import Predicted, Segmenter
+from deformsample.segmenters import Prediction, Segmenter
 from deformsample.training.budget_curve import BudgetCurve
 from deformsample.training.task import BaseTask
 
@@ -64,7 +64,13 @@ class SegmentationTask(BaseTask):
                     f"Expected group {name!r} of `class_groups` to name classes of "
                     f"{list(classes)}, but got {sorted(unknown)}."
                 )
-        sampler = getattr(segmenter, "sampler", None)
+        if getattr(loss, "needs_grid", False) and segmenter.downsampler is None:
+            raise ArgumentError(
+                f"Expected a loss that needs no sampling grid for {type(segmenter).__name__}, but "
+                f"got {type(loss).__name__}: set `model.loss.class_path` to "
+                "`deformsample.losses.TileLoss`."
+            )
+        sampler = segmenter.downsampler.sampler if segmenter.downsampler else None
         self.budget_curve = (
             BudgetCurve(sampler.minimum, sampler.maximum)
             if isinstance(sampler, ErrorCurveSampler)
@@ -86,9 +92,9 @@ class SegmentationTask(BaseTask):
         """Prepare the loss."""
         self._prepare_loss()
 
-    def forward(self, image: Tensor, labels: Tensor | None = None) -> Predicted:
+    def forward(self, image: Tensor, labels: Tensor | None = None) -> Prediction:
         """Look at images (b, 3, H, W); oracles see the labels (b, H, W)."""
-        prediction: Predicted = self.segmenter(image, labels)
+        prediction: Prediction = self.segmenter(image, labels)
         return prediction
 
     def predict_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
@@ -96,12 +102,12 @@ class SegmentationTask(BaseTask):
         return self.segmenter.segment(batch["image"])
 
     @override
-    def loss_of(self, batch: Mapping[str, Tensor]) -> tuple[Predicted, dict[str, Tensor]]:
+    def loss_of(self, batch: Mapping[str, Tensor]) -> tuple[Prediction, dict[str, Tensor]]:
         prediction = self(batch["image"], batch["labels"])
         return prediction, self.loss(prediction, batch["labels"], self._progress())
 
     @override
-    def measure(self, prediction: Predicted, batch: Mapping[str, Tensor]) -> None:
+    def measure(self, prediction: Prediction, batch: Mapping[str, Tensor]) -> None:
         labels = batch["labels"]
         if self.budget_curve is not None:
             assert prediction.sampled.curves is not None

@@ -12,6 +12,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from deformsample.checkpoints.archive import FORMAT
 from deformsample.checkpoints.card import model_card
 
 
@@ -115,7 +116,7 @@ class BaseTask(pl.LightningModule, ABC):
         measured = {**self.card["metrics"], **self.trainer.callback_metrics}
         card = model_card(self.data_description().get("data"), measured)
         checkpoint["deformsample"] = {
-            "format": 1,
+            "format": FORMAT,
             **self.description(),
             "card": {**self.card, **card},
         }

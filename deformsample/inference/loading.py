@@ -1,0 +1,138 @@
+"""From a checkpoint or a folder to a model that is ready to use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_weights
+from torch import Tensor
+
+from deformsample.checkpoints.archive import check_description, read_checkpoint, weights_of
+from deformsample.checkpoints.builder import build_part, load_weights_into
+from deformsample.classifiers import Classifier
+from deformsample.conventions import Size
+from deformsample.errors import ArgumentError, CheckpointError
+from deformsample.files.reading import read_text
+from deformsample.inference.model import (
+    CONFIG,
+    WEIGHTS,
+    ClassificationModel,
+    Model,
+    SegmentationModel,
+)
+from deformsample.samplers import DetailSampler, Downsampler, Sampler, UniformSampler
+from deformsample.segmenters import Segmenter
+
+Kind = TypeVar("Kind", bound=Model)
+
+UNTRAINED: dict[str, type[Sampler]] = {"detail": DetailSampler, "uniform": UniformSampler}
+"""Samplers that need no training, by the name that stands in the place of a checkpoint."""
+
+_DEFAULT_SHARE = 64
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError)
+
+
+@overload
+def load(
+    path: str | Path, device: str | torch.device | None = "cpu", trust: Sequence[str] = ()
+) -> Model: ...
+
+
+@overload
+def load(
+    path: str | Path,
+    device: str | torch.device | None = "cpu",
+    trust: Sequence[str] = (),
+    *,
+    kind: type[Kind],
+) -> Kind: ...
+
+
+def load(
+    path: str | Path,
+    device: str | torch.device | None = "cpu",
+    trust: Sequence[str] = (),
+    *,
+    kind: type[Model] | None = None,
+) -> Model:
+    """Load a model, ready to use.
+
+    Args:
+        path: checkpoint that training wrote, such as ``last.ckpt``, or folder that
+            :meth:`Model.save_pretrained` wrote.
+        device: where the model shall live; ``None`` for a GPU where there is one.
+        trust: packages of your own whose networks the file may name; they are imported.
+        kind: what the file must hold, :class:`SegmentationModel` or :class:`ClassificationModel`;
+            ``None`` takes either.
+
+    Returns:
+        The model in eval mode.
+
+    Raises:
+        ArgumentError: there is no such device.
+        CheckpointError: no such file, not one of this package, one of another kind, or one that
+            names other classes than networks of known packages. No code in the file is executed.
+    """
+    source = Path(path).expanduser()
+    chosen = chosen_device(device)
+    description, weights = _read_folder(source) if source.is_dir() else _read_file(source)
+    held = check_description(description, source)
+    described = SegmentationModel if held == "segmenter" else ClassificationModel
+    if kind is not None and not issubclass(described, kind):
+        raise CheckpointError(
+            f"Expected a {kind.__name__} in {source}, but it holds a {described.__name__}."
+        )
+    model: Model
+    if held == "segmenter":
+        segmenter = build_part(Segmenter, description[held], source, trust)
+        model = SegmentationModel(segmenter, description)
+    else:
+        classifier = build_part(Classifier, description[held], source, trust)
+        model = ClassificationModel(classifier, description)
+    load_weights_into(model.part, weights, source)
+    return model.to(chosen)
+
+
+def chosen_device(device: str | torch.device | None) -> torch.device:
+    """The device of a name; ``None`` for a GPU where there is one.
+
+    Raises:
+        ArgumentError: there is no such device.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ArgumentError(f"Expected a device of this machine, but {device!r} is not available.")
+    return torch.device(device)
+
+
+def untrained(name: str, wanted: tuple[int, int] | int) -> Downsampler:
+    """A downsampler of :data:`UNTRAINED`, for a size or at most so many samples."""
+    return Downsampler(UNTRAINED[name](), wanted)
+
+
+def default_budget(size: Size) -> int:
+    """How many samples an image of a size gets by default: 1/8 per side."""
+    return max(4, size[0] * size[1] // _DEFAULT_SHARE)
+
+
+def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    content = read_checkpoint(path)
+    description: Mapping[str, Any] = content["deformsample"]
+    return description, weights_of(content, f"{check_description(description, path)}.")
+
+
+def _read_folder(folder: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    try:
+        description = json.loads(read_text(folder / CONFIG, "a description", CheckpointError))
+        return description, load_weights((folder / WEIGHTS).read_bytes())
+    except (*_UNREADABLE, CheckpointError) as error:
+        raise CheckpointError(
+            f"Expected {CONFIG} and {WEIGHTS} of a model in {folder}, but they cannot be read: "
+            f"{error}"
+        ) from None
