@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from deformsample.cli.main import main as deformsample
-from deformsample.metrics.scores import ClassMeasures
+from deformsample.metrics.scores import ClassificationMetrics
 
 METHODS = {
     "uniform": ["uniform"],
@@ -94,7 +94,7 @@ def read(file: Path) -> list[tuple[int, list[float]]]:
 
 
 def table_row(name: str, rows: list[tuple[int, list[float]]]) -> str:
-    """Measures of all images."""
+    """Metrics of all images."""
     of = measured(rows)
     low, high = interval(of["accuracy"], len(rows))
     areas = " | ".join(f"{of[f'auroc/{name}']:.2f}" for name in CLASSES)
@@ -105,9 +105,9 @@ def table_row(name: str, rows: list[tuple[int, list[float]]]) -> str:
 
 def measured(rows: list[tuple[int, list[float]]]) -> dict[str, float]:
     """Accuracy and areas under the ROC curve, of all folds together."""
-    measures = ClassMeasures(CLASSES)
-    measures.update(torch.tensor([x for _, x in rows]).log(), torch.tensor([k for k, _ in rows]))
-    return {name: float(value) for name, value in measures.compute().items()}
+    metrics = ClassificationMetrics(CLASSES)
+    metrics.update(torch.tensor([x for _, x in rows]).log(), torch.tensor([k for k, _ in rows]))
+    return {name: float(value) for name, value in metrics.compute().items()}
 
 
 def interval(share: float, count: int) -> tuple[float, float]:

@@ -30,7 +30,7 @@ from deformsample.evaluation.cost import memory_in_use, peak_memory
 from deformsample.evaluation.plan import read_plan, runs
 from deformsample.evaluation.runner import ACCURACY, train_and_measure
 from deformsample.files.images import read_image
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.inference.inputs import as_batch
 from deformsample.inference.loading import load
 from deformsample.inference.model import ClassificationModel, SegmentationModel
@@ -57,7 +57,7 @@ def main() -> None:
         "\n".join(classification(options, photograph)),
     ]
     text = "\n\n".join(tables) + "\n"
-    with whole_file(options.output / "large_images.md") as partial:
+    with atomic_write(options.output / "large_images.md") as partial:
         partial.write_text(text, encoding="utf-8")
     print(text)
 
@@ -67,7 +67,7 @@ def segmentation(options: argparse.Namespace, photograph: Path) -> Iterator[str]
     plan = read_plan(PLAN)
     todo = list(runs(plan, options.output / "segmentation"))
     common = [f"--data.root={options.root}", f"--data.cache={options.cache}"]
-    train_and_measure(plan, todo, common, jobs=1, tell=lambda text: None)
+    train_and_measure(plan, todo, common, jobs=1, report=lambda text: None)
     yield from _head(plan.classes)
     for run in todo:
         reached = json.loads((run.folder / ACCURACY).read_text())
@@ -121,7 +121,7 @@ def _costs(
 def cost(
     part: _Load, checkpoint: Path, photograph: Path, mode: Mode, threads: int, repeats: int
 ) -> Costs:
-    """Seconds, 10^9 multiply-adds and megabytes (above those at rest) of one photograph."""
+    """Seconds, 10^9 MACs and megabytes (above those at rest) of one photograph."""
     torch.set_num_threads(threads)
     module, predict = part(checkpoint)
     image = as_batch(photograph)
@@ -152,7 +152,7 @@ def cost(
 def _head(measures: Sequence[str]) -> Iterator[str]:
     names = ["method", *measures]
     for mode in ("predict", "training step"):
-        names += [f"{mode}: s", "10⁹ multiply-adds", "MB"]
+        names += [f"{mode}: s", "10⁹ MACs", "MB"]
     yield "| " + " | ".join(names) + " |"
     yield "|---" * len(names) + "|"
 

@@ -22,7 +22,7 @@ from deformsample.data import SplitDataset
 from deformsample.data.from_config import build_data, read_config
 from deformsample.inference.loading import UNTRAINED, load
 from deformsample.metrics.restoration import restoration_quality
-from deformsample.plotting import SampledPicture, sampled_picture
+from deformsample.plotting import Picture
 from deformsample.samplers.downsampler import Downsampler
 
 
@@ -33,15 +33,16 @@ def near_boundaries(labels: Tensor, distance: int) -> Tensor:
     return torch.from_numpy(cv2.dilate(ids, around) != cv2.erode(ids, around))
 
 
-def pictures(image: Tensor, options: argparse.Namespace) -> Iterator[SampledPicture]:
+@torch.no_grad()
+def pictures(image: Tensor, options: argparse.Namespace) -> Iterator[Picture]:
     """The image as each method samples it; checkpoints keep their own number of samples."""
     budget = image.shape[1] * image.shape[2] // options.side**2
     for bias in options.lod_bias:
         for name, sampler in UNTRAINED.items():
             downsampler = Downsampler(sampler(), budget, lod_bias=bias)
-            yield sampled_picture(downsampler, image[None], f"{name}, LOD bias {bias:g}")
+            yield Picture.of(f"{name}, LOD bias {bias:g}", downsampler(image[None]))
     for file in options.checkpoint:
-        yield sampled_picture(load(file).downsampler, image[None], file)
+        yield Picture.of(file, load(file).downsample(image))
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from deformsample.data.datasets.segmentation_dataset import Sample
 from deformsample.errors import DataError, WriteError
 from deformsample.files.images import image_files, read_colours, read_ids, read_image
 from deformsample.files.slides import is_large, open_large
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.samplers import DetailSampler, UniformSampler
 from deformsample.samplers.downsampler import Downsampler
 from tests.bad_files import CLASSES, Kind, broken, kinds, nifti, outcome
@@ -239,10 +239,13 @@ def test_one_colour_is_sampled_uniformly() -> None:
 
 
 def test_a_long_name_is_written_and_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
-    with whole_file(tmp_path / ("n" * 250 + ".txt")) as partial:
+    with atomic_write(tmp_path / ("n" * 250 + ".txt")) as partial:
         partial.write_text("whole")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(WriteError, match="Expected to write"), whole_file(tmp_path / "file" / "a"):
+    with (
+        pytest.raises(WriteError, match="Expected to write"),
+        atomic_write(tmp_path / "file" / "a"),
+    ):
         pass
 
 

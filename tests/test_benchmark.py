@@ -80,7 +80,7 @@ def test_trains_measures_reports_and_goes_on_where_it_stopped(
     ]
     assert {r["pixels"] for r in rows} == {"384"}
     for row in rows:
-        for name in ("miou", "miou_warped", "ceiling", "boundary_iou", "iou/object"):
+        for name in ("miou", "miou_warped", "upper_bound", "boundary_iou", "iou/object"):
             assert 0 <= float(row[name]) <= 1
         for name in ("seconds", "seconds/decode", "seconds/unwarp", "gigamacs"):
             assert float(row[name]) > 0

@@ -16,12 +16,12 @@ from deformsample.geometry import (
 )
 from deformsample.geometry.coordinates import axis
 from deformsample.losses import ErrorCurveLoss, FullResolutionLoss, Observed, WarpedLoss
-from deformsample.metrics.budget_curve import BUDGETS, BudgetCurve
 from deformsample.networks import FixedScores, UNet
 from deformsample.samplers import Downsampler, ErrorCurveSampler, LearnedSampler
 from deformsample.samplers.downsampler import Downsampled
 from deformsample.samplers.error_curves import random_field
 from deformsample.segmenters import SampledSegmenter
+from deformsample.training.budget_curve import BUDGETS, BudgetCurve
 
 CELLS: Size = (6, 9)
 

@@ -43,8 +43,8 @@ def test_scores_are_those_of_the_segmenters_own_labels(part: SplitDataset) -> No
                 for p in range(2):
                     matrix[t, p] += int(((labels == t) & (predicted[0] == p)).sum())
     assert scores["iou/object"] == pytest.approx(float(class_iou(full)[1]))
-    assert scores["ceiling/object"] == pytest.approx(float(class_iou(best)[1]))
-    assert scores["ceiling"] > scores["miou"]
+    assert scores["upper_bound/object"] == pytest.approx(float(class_iou(best)[1]))
+    assert scores["upper_bound"] > scores["miou"]
     assert scores["iou/all"] == 1
     assert 0 < scores["boundary_iou"] < 1
 

@@ -81,7 +81,7 @@ def test_gradients_that_are_no_numbers_stop_the_run(
 
 def test_such_steps_can_be_passed_over(folder_tree: Path, in_tmp: Path) -> None:
     callbacks = (
-        "[{class_path: deformsample.training.faults.FaultWatch, init_args: {action: skip}}, "
+        "[{class_path: deformsample.training.faults.NonFiniteGuard, init_args: {action: skip}}, "
         "{class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {filename: last}}]"
     )
     with pytest.warns(UserWarning, match="those of step 1 are not"):

@@ -22,7 +22,7 @@ from benchmarks.interruptions import differences, write_images
 from deformsample.cli.main import main
 from deformsample.data.seeding import EpochOrder, SeededItems, seed_all, seed_of, seeded
 from deformsample.errors import ArgumentError
-from deformsample.training.resuming import MetricsFile
+from deformsample.training.resuming import ResumableCSVLogger
 from deformsample.training.run_folder import LOCK, run_folder
 from tests.conftest import save, scene
 from tests.interrupted import command
@@ -243,33 +243,33 @@ def test_a_second_training_in_a_folder_is_refused(
     assert len([line for line in said if "but one is at work in" in line]) == 2
     assert [file.name for file in (in_tmp / "run").iterdir()] == [LOCK]
     # The lock of a killed process is none.
-    with run_folder(str(in_tmp / "run"), in_tmp, goes_on=False) as folder:
+    with run_folder(str(in_tmp / "run"), in_tmp, resume=False) as folder:
         assert folder == in_tmp / "run"
 
 
 def test_folders_that_no_run_can_go_on_in(in_tmp: Path) -> None:
     with (
         pytest.raises(ArgumentError, match="`--output FOLDER` beside `--ckpt_path last`"),
-        run_folder(None, in_tmp, goes_on=True),
+        run_folder(None, in_tmp, resume=True),
     ):
         pass
     (in_tmp / "mine").mkdir()
     (in_tmp / "mine" / "thesis.tex").write_text("")
     with (
         pytest.raises(ArgumentError, match="or a new one, but mine holds other files"),
-        run_folder("mine", in_tmp, goes_on=True),
+        run_folder("mine", in_tmp, resume=True),
     ):
         pass
     with (
-        pytest.raises(ArgumentError, match="let its run go on by `--ckpt_path last`"),
-        run_folder("mine", in_tmp, goes_on=False),
+        pytest.raises(ArgumentError, match="resume its run by `--ckpt_path last`"),
+        run_folder("mine", in_tmp, resume=False),
     ):
         pass
 
 
 def test_numbered_folders_are_made_at_once(in_tmp: Path) -> None:
     runs = Path("runs")
-    with run_folder(None, runs, goes_on=False) as a, run_folder(None, runs, goes_on=False) as b:
+    with run_folder(None, runs, resume=False) as a, run_folder(None, runs, resume=False) as b:
         assert (a.name, b.name) == ("version_0", "version_1")
 
 
@@ -303,7 +303,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named(
 
 def test_metrics_go_on_at_a_step(tmp_path: Path) -> None:
     for number in range(3):
-        log = MetricsFile(str(tmp_path), step=number)
+        log = ResumableCSVLogger(str(tmp_path), step=number)
         log.log_metrics({"a": 1.0 + number}, step=number)
         log.save()
         log.log_metrics({"b": 2.0}, step=number)

@@ -9,7 +9,7 @@ from torchmetrics.functional.classification import (
     multiclass_jaccard_index,
 )
 
-from deformsample.metrics.iou import boundary_counts, class_iou, iou_report, mean_iou, merged_iou
+from deformsample.metrics.iou import boundary_counts, class_iou, group_iou, iou_report, mean_iou
 
 
 def test_iou_of_a_known_matrix() -> None:
@@ -28,11 +28,11 @@ def test_iou_against_another_library() -> None:
     torch.testing.assert_close(class_iou(confusion).float(), expected)
 
 
-def test_merged_classes_count_as_one() -> None:
+def test_a_group_of_classes_counts_as_one() -> None:
     truth = torch.tensor([0, 1, 2, 2, 0, 1])
     predicted = torch.tensor([0, 2, 1, 0, 1, 1])
     confusion = multiclass_confusion_matrix(predicted, truth, 3)
-    both = merged_iou(confusion, [1, 2])
+    both = group_iou(confusion, [1, 2])
     assert float(both) == pytest.approx(3 / 5)
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from deformsample.metrics.restoration import restoration_quality
-from deformsample.plotting import SampledPicture, comparison_page
+from deformsample.plotting import Picture, comparison_page
 from tests.test_plotting import CLASSES, scene
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -23,7 +23,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 def page(title: str = "learned") -> str:
     image, truth, picture = scene()
     learned = replace(picture, title=title)
-    uniform = SampledPicture("uniform", picture.grid, picture.density, picture.small)
+    uniform = Picture("uniform", picture.grid, picture.density, picture.small)
     scores = {title: {"IoU thing": 0.5, "PSNR": 30.0}, "uniform": {"PSNR": 31.25}}
     return comparison_page(image, truth, [learned, uniform], CLASSES, scores, f"a: {title}")
 
@@ -61,7 +61,7 @@ def test_layers_are_what_there_is() -> None:
         "learned, restored",
         "uniform, restored",
         "learned, segmented",
-        "truth",
+        "ground truth",
     ]
     assert '<td class="best">0.500</td>' in html
     assert "<td>30.0</td>" in html

@@ -13,8 +13,8 @@ from torch import Tensor
 from deformsample.errors import ArgumentError
 from deformsample.geometry import boundary_density, sampling_grid, warp
 from deformsample.plotting import (
+    Picture,
     Place,
-    SegmentedPicture,
     comparison_figure,
     differing_places,
     draw_errors,
@@ -31,7 +31,7 @@ from deformsample.samplers.image_source import as_pixels
 CLASSES = {"ground": (10, 20, 30), "thing": (200, 100, 0)}
 
 
-def scene() -> tuple[Tensor, Tensor, SegmentedPicture]:
+def scene() -> tuple[Tensor, Tensor, Picture]:
     truth = torch.zeros(60, 90, dtype=torch.uint8)
     truth[20:30, 40:60] = 1
     truth[:5] = 255
@@ -40,8 +40,12 @@ def scene() -> tuple[Tensor, Tensor, SegmentedPicture]:
     density = boundary_density(truth[None], (12, 18), blur=0.5, floor=0.1, ignore_index=255)
     grid = sampling_grid(density, (12, 18), 2.0)
     small = warp(image[None].float() / 255, grid)[0]
-    labels = truth.roll(3, dims=1).where(truth != 255, 0)
-    return image, truth, SegmentedPicture("learned", grid[0], density[0, 0], small, labels)
+    return image, truth, Picture("learned", grid[0], density[0, 0], small, shifted(truth))
+
+
+def shifted(truth: Tensor) -> Tensor:
+    """A prediction that is wrong at the borders of the thing."""
+    return truth.roll(3, dims=1).where(truth != 255, 0)
 
 
 def drawn(axes_function: str) -> Figure:
@@ -52,7 +56,7 @@ def drawn(axes_function: str) -> Figure:
         "samples": lambda: draw_samples(axes, image, picture.grid),
         "mesh": lambda: draw_mesh(axes, image, picture.grid),
         "overlay": lambda: draw_overlay(axes, image, truth, CLASSES),
-        "errors": lambda: draw_errors(axes, image, picture.labels, truth),
+        "errors": lambda: draw_errors(axes, image, shifted(truth), truth),
     }[axes_function]()
     return figure
 
@@ -134,12 +138,13 @@ def test_places_do_not_overlap() -> None:
 def test_all_figures_can_be_saved() -> None:
     image, truth, picture = scene()
     pictures = [picture, picture]
+    predictions = {"learned": shifted(truth), "uniform": truth}
     figures = [
         comparison_figure(image, truth, pictures, CLASSES),
         comparison_figure(image, None, pictures, CLASSES),
         sampling_figure(image, picture.small, picture.grid, picture.density),
-        zoom_figure(image, truth, pictures, CLASSES, [Place(10, 30, 20), Place(0, 0, 10)]),
-        error_figure(image, truth, pictures),
+        zoom_figure(image, truth, predictions, CLASSES, [Place(10, 30, 20), Place(0, 0, 10)]),
+        error_figure(image, truth, predictions),
         iou_figure({"a": {"ground": 0.9, "thing": math.nan}, "b": {"ground": 0.8, "thing": 0.5}}),
     ]
     for figure in figures:

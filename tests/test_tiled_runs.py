@@ -90,7 +90,7 @@ def test_measures_of_a_tiled_run(
     assert main(common) == 0
     scores = json.loads(capsys.readouterr().out)
     assert 0 < scores["miou"] <= 1
-    assert "ceiling" not in scores
+    assert "upper_bound" not in scores
     assert main([*common, "--cost"]) == 0
     costs = json.loads(capsys.readouterr().out)
     assert costs["pixels"] == 5 * 5 * 24 * 32  # of 64 x 96 pixels

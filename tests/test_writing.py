@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from deformsample.errors import WriteError
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 
 
 def write_half(target: Path, failure: Exception) -> None:
-    with whole_file(target) as partial:
+    with atomic_write(target) as partial:
         partial.write_text("half")
         raise failure
 
 
 def test_the_target_appears_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / "new" / "a.txt"
-    with whole_file(target) as partial:
+    with atomic_write(target) as partial:
         partial.write_text("half")
         assert partial.suffix == ".txt"
         assert not target.exists()
@@ -29,7 +29,7 @@ def test_the_target_appears_at_the_end(tmp_path: Path) -> None:
 
 def test_two_writers_do_not_mix(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
-    with whole_file(target) as one, whole_file(target) as other:
+    with atomic_write(target) as one, atomic_write(target) as other:
         one.write_text("one")
         other.write_text("other")
     assert target.read_text() == "one"  # the last one that ended
@@ -52,6 +52,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(WriteError, match=r"file/a\.txt, but: (Not a directory|File exists)"),
-        whole_file(tmp_path / "file" / "a.txt") as partial,
+        atomic_write(tmp_path / "file" / "a.txt") as partial,
     ):
         partial.write_text("never")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from deformsample.checkpoints.archive import PARTS
-from deformsample.metrics.budget_curve import equivalent_budget
 
 
 def model_card(data: str | None, measured: Mapping[str, Tensor | float]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def card(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _predictions(curve: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What the error curves say, in the lines of a card."""
     at = curve["budgets"].index(1.0)
-    worth = equivalent_budget(curve)
+    worth = _equivalent_budget(curve)
     more = f"more than {curve['budgets'][-1]:g}" if math.isinf(worth) else f"{worth:.1f}"
     yield (
         "predicted error",
@@ -89,6 +89,22 @@ def _predictions(curve: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"with {budget:g} x the samples",
             f"error {sampled:.2f} (uniform sampling {uniform:.2f})",
         )
+
+
+def _equivalent_budget(curve: Mapping[str, Sequence[float]]) -> float:
+    """How many times as many uniform samples would have the error of the sampler's.
+
+    Args:
+        curve: as cards hold it.
+
+    Returns:
+        Interpolated in the logarithms; infinite beyond the largest budget of the curve.
+    """
+    error = math.log(curve["sampled"][list(curve["budgets"]).index(1.0)])
+    budgets, uniform = np.log(curve["budgets"]), np.log(curve["uniform"])
+    if error < uniform[-1]:
+        return math.inf
+    return float(np.exp(np.interp(error, uniform[::-1], budgets[::-1])))
 
 
 def _name(part: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deformsample.data import SplitDataset
-from deformsample.data.from_config import build_data, merged_classes, read_config
+from deformsample.data.from_config import build_data, class_groups, read_config
 from deformsample.errors import DataError
 from deformsample.evaluation.accuracy import accuracy
 from deformsample.evaluation.cost import cost
@@ -16,7 +16,7 @@ from deformsample.evaluation.plan import read_plan, runs
 from deformsample.evaluation.report import collect, curves, markdown, write_csv
 from deformsample.evaluation.runner import measure_costs, train_and_measure
 from deformsample.files.configs import find_config
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.inference.loading import load
 from deformsample.inference.model import SegmentationModel
 
@@ -24,7 +24,7 @@ from deformsample.inference.model import SegmentationModel
 def add_measure(commands: Any) -> argparse.ArgumentParser:
     """Options of ``deformsample measure``."""
     command: argparse.ArgumentParser = commands.add_parser(
-        "measure", help="accuracy, ceiling and cost of a checkpoint, as JSON"
+        "measure", help="accuracy, oracle upper bound and cost of a checkpoint, as JSON"
     )
     command.add_argument("checkpoint", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
     command.add_argument("--config", required=True, help="config with a data set, or of the run")
@@ -47,13 +47,13 @@ def _measure(options: argparse.Namespace) -> None:
     if options.cost:
         result = cost(model.segmenter, part)
     else:
-        merged = merged_classes(content)
-        result = accuracy(model.segmenter, part, merged, options.boundary_width)
+        groups = class_groups(content)
+        result = accuracy(model.segmenter, part, groups, options.boundary_width)
     text = json.dumps(result, indent=1)
     if options.output is None:
         print(text)
         return
-    with whole_file(options.output) as partial:
+    with atomic_write(options.output) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
@@ -93,8 +93,8 @@ def _benchmark(options: argparse.Namespace) -> None:
         needed = {run.after.folder for run in todo if run.after is not None}
         todo += [run for run in every if run.folder in needed and run not in todo]
         common = [*options.option, *([f"--data.root={options.root}"] if options.root else [])]
-        train_and_measure(plan, todo, common, jobs=options.jobs, tell=print)
-        measure_costs(plan, todo, tell=print)
+        train_and_measure(plan, todo, common, jobs=options.jobs, report=print)
+        measure_costs(plan, todo, report=print)
     rows = collect(plan, every)
     if not rows:
         raise DataError(
@@ -102,9 +102,9 @@ def _benchmark(options: argparse.Namespace) -> None:
         )
     write_csv(rows, output / "results.csv")
     table = markdown(plan, rows)
-    with whole_file(output / "results.md") as partial:
+    with atomic_write(output / "results.md") as partial:
         partial.write_text(table, encoding="utf-8")
-    with whole_file(output / "curves.png") as partial:
+    with atomic_write(output / "curves.png") as partial:
         curves(plan, rows).savefig(partial, dpi=110)
     print(table)
     print(output / "results.md")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -15,20 +16,17 @@ from deformsample.conventions import Colour
 from deformsample.data import SplitDataset
 from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.inference.inputs import as_batch
 from deformsample.inference.loading import UNTRAINED, default_budget, load, untrained
 from deformsample.inference.model import SegmentationModel
 from deformsample.metrics.iou import class_iou, confusion
 from deformsample.metrics.restoration import restoration_quality
 from deformsample.plotting import (
-    SampledPicture,
-    SegmentedPicture,
+    Picture,
     comparison_figure,
     comparison_page,
     differing_places,
-    picture_of,
-    sampled_picture,
     zoom_figure,
 )
 
@@ -92,7 +90,7 @@ def _compare(options: argparse.Namespace) -> None:
         source = options.image or f"{options.config}, {options.split} {options.index}"
         title = f"{Path(source).name}: {' or '.join(p.title for p in pictures)}"
         page = comparison_page(image, truth, pictures, classes, scores, title)
-        with whole_file(options.output) as partial:
+        with atomic_write(options.output) as partial:
             partial.write_text(page, encoding="utf-8", errors="backslashreplace")
         print(options.output)
     else:
@@ -107,31 +105,35 @@ def _common_classes(models: Sequence[SegmentationModel]) -> Mapping[str, Colour]
     return classes
 
 
+@torch.no_grad()
 def _pictures(
     options: argparse.Namespace, models: Mapping[str, SegmentationModel], image: Tensor
-) -> list[SampledPicture]:
+) -> list[Picture]:
     """In the order of the arguments; checkpoints first say how many samples there are."""
     size = (image.shape[1], image.shape[2])
-    segmented = {
-        name: picture_of(model.segmenter, image[None].to(model.device), model.segmenter.title)
-        for name, model in models.items()
-    }
+    batch = image[None].to(options.device)
+    segmented = {name: _segmented(model, batch) for name, model in models.items()}
     wanted: tuple[int, int] | int = options.pixels or default_budget(size)
     if segmented and options.pixels is None:
         small = next(iter(segmented.values())).small
         wanted = (small.shape[1], small.shape[2])
-    batch = image[None].to(options.device)
-    pictures: list[SampledPicture] = []
+    pictures: list[Picture] = []
     for name in options.models:
         if name in UNTRAINED:
             downsampler = untrained(name, wanted).to(options.device)
-            pictures.append(sampled_picture(downsampler, batch, downsampler.sampler.title))
+            pictures.append(Picture.of(downsampler.sampler.title, downsampler(batch)))
         else:
             pictures.append(segmented[name])
     return pictures
 
 
-def _titled(pictures: Sequence[SampledPicture], names: Sequence[str]) -> list[SampledPicture]:
+def _segmented(model: SegmentationModel, batch: Tensor) -> Picture:
+    prediction = model.segmenter(batch)
+    labels = prediction.labels((batch.shape[2], batch.shape[3]))
+    return Picture.of(model.segmenter.title, prediction.sampled, labels)
+
+
+def _titled(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:
     """Titles that tell the pictures apart: with the file, or a number, where the method is one."""
     titles = [picture.title for picture in pictures]
     for candidates in (
@@ -145,13 +147,13 @@ def _titled(pictures: Sequence[SampledPicture], names: Sequence[str]) -> list[Sa
 
 
 def _scores(
-    image: Tensor, truth: Tensor | None, pictures: Sequence[SampledPicture], names: Sequence[str]
+    image: Tensor, truth: Tensor | None, pictures: Sequence[Picture], names: Sequence[str]
 ) -> Scores:
     scores: Scores = {}
     original = image.float() / 255
     for picture in pictures:
         row: dict[str, float] = {}
-        if truth is not None and isinstance(picture, SegmentedPicture):
+        if truth is not None and picture.labels is not None:
             ious = class_iou(confusion(picture.labels.cpu(), truth, len(names)))
             there = {k: v for k, v in zip(names, ious.tolist(), strict=True) if v == v}  # not NaN
             row = {f"IoU {name}": value for name, value in there.items()}
@@ -168,7 +170,7 @@ def _print_scores(scores: Scores) -> None:
         print(f"{title}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()))
 
 
-def _with_mean(picture: SampledPicture, row: Mapping[str, float]) -> SampledPicture:
+def _with_mean(picture: Picture, row: Mapping[str, float]) -> Picture:
     if "mean IoU" not in row:
         return picture
     return replace(picture, title=f"{picture.title}, mean IoU {row['mean IoU']:.3f}")
@@ -177,18 +179,19 @@ def _with_mean(picture: SampledPicture, row: Mapping[str, float]) -> SampledPict
 def _draw_places(
     image: Tensor,
     truth: Tensor | None,
-    pictures: Sequence[SampledPicture],
+    pictures: Sequence[Picture],
     classes: Mapping[str, Colour],
     target: Path,
 ) -> None:
-    shown = [replace(p, labels=p.labels.cpu()) for p in pictures if isinstance(p, SegmentedPicture)]
+    shown = {p.title: p.labels.cpu() for p in pictures if p.labels is not None}
     if truth is None or len(shown) < 2:
         raise ArgumentError(
             "Expected `--config` and at least two checkpoints with `--places`: it draws where "
             "two differ most from the truth."
         )
     side = max(1, min(truth.shape) // 8)
-    places = differing_places(shown[0].labels, shown[1].labels, truth, side, count=3)
+    first, second, *_ = shown.values()
+    places = differing_places(first, second, truth, side, count=3)
     if places:
         _write(zoom_figure(image, truth, shown, classes, places), target)
     else:
@@ -196,7 +199,7 @@ def _draw_places(
 
 
 def _write(figure: Figure, target: Path) -> None:
-    with whole_file(target) as partial:
+    with atomic_write(target) as partial:
         figure.savefig(partial, dpi=110)
     print(target)
 

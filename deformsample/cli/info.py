@@ -15,7 +15,7 @@ from deformsample.checkpoints.archive import PARTS, read_checkpoint
 from deformsample.checkpoints.card import card
 from deformsample.cli.failures import one_line
 from deformsample.errors import ArgumentError, CheckpointError
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.plotting.budget import MeasuredPoint, budget_figure
 
 _ERROR = "val/segmentation"
@@ -52,7 +52,7 @@ def _info(options: argparse.Namespace) -> None:
             print(one_line(f"{name:{width}}  {value}"))
     if options.figure is not None:
         figure = _figure(options.checkpoints, contents)
-        with whole_file(options.figure) as partial:
+        with atomic_write(options.figure) as partial:
             figure.savefig(partial, dpi=150)
         print(options.figure)
 

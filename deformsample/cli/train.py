@@ -24,7 +24,7 @@ from deformsample.cli.failures import reported
 from deformsample.errors import ArgumentError
 from deformsample.files.configs import configs_folder
 from deformsample.training.kinds import KINDS
-from deformsample.training.resuming import MetricsFile, StepSeeds, WholeCheckpoints
+from deformsample.training.resuming import AtomicCheckpointIO, ResumableCSVLogger, StepSeeds
 from deformsample.training.run_folder import LAST, is_first_process, last_checkpoint, run_folder
 
 SUBCOMMANDS = {
@@ -126,8 +126,8 @@ class TrainCli(LightningCLI):
             _class_count(getattr(self.model, part).network, self.datamodule.num_classes),
         )
         config, parts = self.config[self.subcommand], self.config_init[self.subcommand]
-        goes_on = self.subcommand == "fit" and config.ckpt_path == LAST
-        if config.ckpt_path in (LAST, "best") and not goes_on:
+        resume = self.subcommand == "fit" and config.ckpt_path == LAST
+        if config.ckpt_path in (LAST, "best") and not resume:
             raise ArgumentError(
                 f"Expected a file as `--ckpt_path` of {self.subcommand}, but got "
                 f"{config.ckpt_path!r}: only `fit` finds one by itself, by `last`."
@@ -135,19 +135,19 @@ class TrainCli(LightningCLI):
         if config.ckpt_path is not None and config.ckpt_path not in _LIGHTNINGS_OWN:
             check_fits(Path(config.ckpt_path).expanduser(), self.model, part)
         folder = self.held.enter_context(
-            run_folder(config.output, Path("runs") / self.run_name, goes_on=goes_on)
+            run_folder(config.output, Path("runs") / self.run_name, resume=resume)
         )
         # Absolute, since a checkpoint knows its folder by that name.
-        logs, step = str(folder.absolute()), self._go_on(folder) if goes_on else 0
+        logs, step = str(folder.absolute()), self._go_on(folder) if resume else 0
         if parts.trainer.logger is None:
             board = TensorBoardLogger(
-                logs, name="", version="", purge_step=step if goes_on else None
+                logs, name="", version="", purge_step=step if resume else None
             )
-            kwargs["logger"] = [board, MetricsFile(logs, step)]
+            kwargs["logger"] = [board, ResumableCSVLogger(logs, step)]
         trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
         trainer.callbacks.insert(0, StepSeeds())  # type: ignore[attr-defined]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = WholeCheckpoints()
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer
 
     def _go_on(self, folder: Path) -> int:

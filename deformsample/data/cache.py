@@ -14,7 +14,7 @@ import numpy as np
 from deformsample.conventions import Pixels
 from deformsample.errors import DataError, WriteError
 from deformsample.files.reading import regular_file
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 
 
 class DecodedCache:
@@ -58,7 +58,7 @@ class DecodedCache:
         if self.limit is not None and self._held() + decoded.nbytes > self.limit:
             return False
         try:
-            with whole_file(file) as partial:
+            with atomic_write(file) as partial:
                 np.save(partial, decoded)
         except WriteError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC:

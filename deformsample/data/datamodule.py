@@ -245,6 +245,10 @@ class SegmentationData(ImageData):
             self.shares = (known / max(1, int(known.sum()))).tolist()
         return self.shares
 
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint says of the data."""
+        return {"data": type(self.dataset).__name__}
+
     @property
     def classes(self) -> Mapping[str, Colour]:
         """Name and colour of every class, in the order of the ids."""
@@ -312,6 +316,10 @@ class ClassificationData(ImageData):
         self.division = division
         self.level = level
         self.parts: dict[Split, LabelledSplit] = {}
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint says of the data."""
+        return {"data": type(self.dataset).__name__, "level": self.level}
 
     @property
     def classes(self) -> Sequence[str]:

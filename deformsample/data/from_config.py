@@ -68,9 +68,9 @@ def build_any_data(
     return data
 
 
-def merged_classes(content: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
-    """The classes that a config takes together in further IoUs."""
+def class_groups(content: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+    """The groups of classes that a config measures as one class each."""
     model = content.get("model")
-    merged: Mapping[str, Sequence[str]] | None
-    merged = model.get("merged") if isinstance(model, dict) else None
-    return merged or {}
+    groups: Mapping[str, Sequence[str]] | None
+    groups = model.get("class_groups") if isinstance(model, dict) else None
+    return groups or {}

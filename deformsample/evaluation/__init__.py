@@ -1,1 +1,1 @@
-"""What methods are worth and what they cost."""
+"""Accuracy and cost of methods."""

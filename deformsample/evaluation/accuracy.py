@@ -1,4 +1,4 @@
-"""What a segmenter is worth, and what it costs."""
+"""The accuracy of a segmenter."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from deformsample.conventions import IGNORE_INDEX
 from deformsample.data import SplitDataset
 from deformsample.geometry import unwarp_labels
 from deformsample.metrics.iou import boundary_counts, confusion, iou_report, mean_iou
-from deformsample.segmenters import SampledPrediction, SampledSegmenter, Segmenter
+from deformsample.segmenters import SampledPrediction, Segmenter
 
 
 @torch.no_grad()
 def accuracy(
     segmenter: Segmenter,
     part: SplitDataset,
-    merged: Mapping[str, Sequence[str]],
+    class_groups: Mapping[str, Sequence[str]],
     boundary_width: int,
 ) -> dict[str, float]:
     """Measure a segmenter on all images of a split.
@@ -28,30 +28,30 @@ def accuracy(
     Args:
         segmenter: in eval mode.
         part: the images and labels.
-        merged: further IoUs, each of several classes taken as one.
+        class_groups: further IoUs, each of several classes taken as one.
         boundary_width: of the bands of the boundary IoU, in pixels.
 
     Returns:
         ``miou`` and ``iou/CLASS`` at full resolution; ``boundary_iou/CLASS`` and their mean
-        ``boundary_iou``; and where images are sampled, ``miou_warped`` at the samples, and
-        ``ceiling`` with ``ceiling/CLASS``: the IoU that the grid gives if every sample has its true
-        class.
+        ``boundary_iou``; and where images are sampled, ``miou_warped`` at the samples, and the
+        oracle upper bound ``upper_bound`` with ``upper_bound/CLASS``: the IoU that the grid gives
+        if every sample has its true class.
     """
     names = list(part.dataset.classes)
     count = len(names)
-    full, warped, ceiling = (torch.zeros(count, count, dtype=torch.long) for _ in range(3))
+    full, warped, upper_bound = (torch.zeros(count, count, dtype=torch.long) for _ in range(3))
     bands = torch.zeros(2, count, dtype=torch.long)
-    device = segmenter.device
+    device, sampled = segmenter.device, segmenter.downsampler is not None
     for index in tqdm(range(len(part)), unit="image", leave=False, disable=None):
         item = part[index]
         labels = item["labels"]
         true = labels.to(device)[None]
         image = item["image"].to(device)[None]
-        if isinstance(segmenter, SampledSegmenter):
+        if sampled:
             prediction: SampledPrediction = segmenter(image, true)
             small = prediction.targets(true)
             warped += confusion(prediction.logits.argmax(dim=1), small, count).cpu()
-            ceiling += confusion(_best(small, prediction, true), true, count).cpu()
+            upper_bound += confusion(_best(small, prediction, true), true, count).cpu()
             predicted = prediction.labels((true.shape[1], true.shape[2]))[0].cpu()
         else:
             predicted = segmenter.segment(image, true)[0].cpu()
@@ -65,12 +65,18 @@ def accuracy(
         )
     boundary = bands[0].double() / bands[1]
     scores = {"miou": float(mean_iou(full)), "boundary_iou": float(boundary.nanmean())}
-    if isinstance(segmenter, SampledSegmenter):
-        scores |= {"miou_warped": float(mean_iou(warped)), "ceiling": float(mean_iou(ceiling))}
+    if sampled:
+        scores |= {
+            "miou_warped": float(mean_iou(warped)),
+            "upper_bound": float(mean_iou(upper_bound)),
+        }
     return {
         **scores,
-        **{f"iou/{n}": float(v) for n, v in iou_report(full, names, merged).items()},
-        **{f"ceiling/{n}": float(v) for n, v in iou_report(ceiling, names, merged).items()},
+        **{f"iou/{n}": float(v) for n, v in iou_report(full, names, class_groups).items()},
+        **{
+            f"upper_bound/{n}": float(v)
+            for n, v in iou_report(upper_bound, names, class_groups).items()
+        },
         **{
             f"boundary_iou/{n}": float(v)
             for n, v in zip(names, boundary, strict=True)

@@ -1,4 +1,4 @@
-"""What segmenting an image costs."""
+"""The cost of segmenting an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deformsample.segmenters import Segmenter
 
 @torch.no_grad()
 def cost(segmenter: Segmenter, part: SplitDataset, repeats: int = 5) -> dict[str, float]:
-    """Measure what the segmentation of one image costs, on the segmenter's device.
+    """Measure the cost of segmenting one image, on the segmenter's device.
 
     Args:
         segmenter: in eval mode.
@@ -29,10 +29,10 @@ def cost(segmenter: Segmenter, part: SplitDataset, repeats: int = 5) -> dict[str
 
     Returns:
         ``seconds/STAGE`` for ``decode`` and every stage of the method, their sum ``seconds``
-        without ``decode``; ``gigamacs`` (multiply-adds of convolutions and matrix products);
+        without ``decode``; ``gigamacs`` (10^9 MACs of convolutions and matrix products);
         ``pixels`` that the network sees; and ``megabytes``, the highest memory above that at rest
-        (of the process on a CPU, where the system is Linux; of the GPU's allocator). A process that
-        has worked before keeps memory at hand that it does not need: measure in a new one.
+        (of the process on a CPU, where the system is Linux; of the GPU's allocator). Measure
+        in a new process: an older one keeps memory that it does not need.
     """
     sample = part.samples[0]
     decode = [_seconds(lambda: part.dataset.read_image(sample)) for _ in range(repeats + 1)][1:]
@@ -83,7 +83,7 @@ def _stage_seconds(work: Callable[[], object], device: torch.device) -> dict[str
 def peak_memory(
     work: Callable[[], object], device: torch.device, rest: int | None = None
 ) -> dict[str, float]:
-    """``megabytes`` that work takes at most, beyond those at rest; empty where nobody tells.
+    """The peak ``megabytes`` of work above those at rest; empty if the system reports none.
 
     Args:
         work: what to do.

@@ -1,4 +1,4 @@
-"""What a benchmark compares."""
+"""The methods, budgets and seeds that a benchmark compares."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Plan:
             of one.
         seeds: one run of each method at each budget for each of these.
         split: of the data set, to measure on.
-        classes: names of the classes (or merged classes) whose IoU the table shows.
+        classes: names of the classes (or class groups) whose IoU the table shows.
         boundary_width: of the bands of the boundary IoU, in pixels.
     """
 
@@ -127,7 +127,7 @@ def _check_sampler_covers(plan: Plan, name: str, method: Method) -> None:
 
 
 def runs(plan: Plan, output: Path) -> Iterator[Run]:
-    """All runs: seed by seed, so that a benchmark that is cut short has whole comparisons."""
+    """All runs, seed by seed: an interrupted benchmark has complete comparisons."""
     for seed in plan.seeds:
         made: dict[tuple[str, str], Run] = {}
         for budget in plan.budgets:

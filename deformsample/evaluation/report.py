@@ -17,7 +17,7 @@ from deformsample.conventions import STAGES
 from deformsample.errors import DataError
 from deformsample.evaluation.plan import Plan, Run
 from deformsample.evaluation.runner import ACCURACY, COST
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.plotting import OKABE_ITO
 
 _MARKERS = "osD^vP*X<>"
@@ -50,21 +50,21 @@ class Row:
 
 def collect(plan: Plan, done: Iterable[Run]) -> list[Row]:
     """Read the measurements of all runs that have one, by budget and method."""
-    found = [run for run in done if (run.folder / ACCURACY).is_file()]
+    measured = [run for run in done if (run.folder / ACCURACY).is_file()]
     rows = []
     for budget in plan.budgets:
         for method in plan.methods:
-            own = [run for run in found if (run.method, run.budget) == (method, budget)]
-            if not own:
+            selected = [run for run in measured if (run.method, run.budget) == (method, budget)]
+            if not selected:
                 continue
-            scores = [json.loads((run.folder / ACCURACY).read_text()) for run in own]
+            scores = [json.loads((run.folder / ACCURACY).read_text()) for run in selected]
             names = [name for name in scores[0] if all(name in score for score in scores)]
-            costs = [run.folder / COST for run in own if (run.folder / COST).is_file()]
+            costs = [run.folder / COST for run in selected if (run.folder / COST).is_file()]
             rows.append(
                 Row(
                     method,
                     budget,
-                    [run.seed for run in own],
+                    [run.seed for run in selected],
                     {name: [score[name] for score in scores] for name in names},
                     json.loads(costs[0].read_text()) if costs else {},
                 )
@@ -76,7 +76,7 @@ def write_csv(rows: Sequence[Row], file: Path) -> None:
     """One line for each run; costs are those of the method's first run."""
     measured = list(dict.fromkeys(name for row in rows for name in row.accuracy))
     costs = list(dict.fromkeys(name for row in rows for name in row.cost))
-    with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["method", "budget", "seed", *measured, *costs])
         for row in rows:
@@ -111,18 +111,18 @@ def read_csv(file: Path) -> list[Row]:
     rows = []
     keys = dict.fromkeys((line["method"], line["budget"]) for line in lines)
     for method, budget in keys:
-        own = [line for line in lines if (line["method"], line["budget"]) == (method, budget)]
+        selected = [line for line in lines if (line["method"], line["budget"]) == (method, budget)]
         numbers = {
-            name: [float(line[name]) for line in own]
-            for name in list(own[0])[3:]
-            if all(line[name] for line in own)
+            name: [float(line[name]) for line in selected]
+            for name in list(selected[0])[3:]
+            if all(line[name] for line in selected)
         }
         costs = {name for name in numbers if name in _COSTS or name.startswith("seconds/")}
         rows.append(
             Row(
                 method,
                 budget,
-                [int(line["seed"]) for line in own],
+                [int(line["seed"]) for line in selected],
                 {name: values for name, values in numbers.items() if name not in costs},
                 {name: values[0] for name, values in numbers.items() if name in costs},
             )
@@ -142,41 +142,39 @@ def markdown(plan: Plan, rows: Sequence[Row]) -> str:
     """Two tables for each budget: what the methods reach, and what they cost."""
     parts = []
     for budget, (height, width) in plan.budgets.items():
-        own = [r for r in rows if r.budget == budget and plan.methods[r.method].shown]
-        if own:
+        shown = [r for r in rows if r.budget == budget and plan.methods[r.method].shown]
+        if shown:
             parts.append(f"### {budget}: {height} x {width} samples")
-            parts.append(_accuracy_table(plan, rows, own))
-            if any(row.cost for row in own):
-                parts.append(_cost_table(own))
+            parts.append(_accuracy_table(plan, rows, shown))
+            if any(row.cost for row in shown):
+                parts.append(_cost_table(shown))
     return "\n\n".join(parts) + "\n"
 
 
-def _accuracy_table(plan: Plan, rows: Sequence[Row], own: Sequence[Row]) -> str:
+def _accuracy_table(plan: Plan, rows: Sequence[Row], shown: Sequence[Row]) -> str:
     columns = {
         **{f"iou/{name}": name for name in plan.classes},
         "miou": "mean IoU",
         "boundary_iou": "boundary IoU",
         "miou_warped": "warped mean IoU",
-        "ceiling": "ceiling",
+        "upper_bound": "oracle upper bound",
     }
     lines = [["method", *columns.values(), "runs"]]
-    for row in own:
+    for row in shown:
         cells = [row.method]
         for key in columns:
             base = best_baseline(plan, rows, row.budget, key)
-            shown = key.startswith("iou/") and base > 0
-            gain = f" ({row.mean(key) / base - 1:+.0%})" if shown else ""
+            is_class = key.startswith("iou/") and base > 0
+            gain = f" ({row.mean(key) / base - 1:+.0%})" if is_class else ""
             cells.append(_value(row, key) + gain)
         lines.append([*cells, str(len(row.seeds))])
     return table(lines)
 
 
-def _cost_table(own: Sequence[Row]) -> str:
+def _cost_table(shown: Sequence[Row]) -> str:
     names = ("decode", *STAGES)
-    lines = [
-        ["method", "multiply-adds", "memory", *(f"{n} (ms)" for n in names), "all but decode (ms)"]
-    ]
-    for row in own:
+    lines = [["method", "MACs", "memory", *(f"{n} (ms)" for n in names), "all but decode (ms)"]]
+    for row in shown:
         if row.cost:
             memory = f"{row.cost['megabytes']:.0f} MB" if "megabytes" in row.cost else "-"
             lines.append(
@@ -215,10 +213,12 @@ def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
     shown = [name for name, method in plan.methods.items() if method.shown and name in done]
     for name, panels in zip(plan.classes, axes, strict=True):
         for number, method in enumerate(shown):
-            own = [row for row in rows if row.method == method]
-            _curve(panels[0], own, f"iou/{name}", plan, number)
+            selected = [row for row in rows if row.method == method]
+            _curve(panels[0], selected, f"iou/{name}", plan, number)
             if timed:
-                _curve(panels[1], [r for r in own if r.cost], f"iou/{name}", None, number)
+                _curve(
+                    panels[1], [row for row in selected if row.cost], f"iou/{name}", None, number
+                )
         panels[0].set_ylabel(f"IoU, {name}")
         panels[0].set_xlabel("samples per image")
         if timed:
@@ -233,8 +233,8 @@ def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _curve(axes: Axes, own: Sequence[Row], key: str, plan: Plan | None, number: int) -> None:
-    points = [row for row in own if key in row.accuracy]
+def _curve(axes: Axes, rows: Sequence[Row], key: str, plan: Plan | None, number: int) -> None:
+    points = [row for row in rows if key in row.accuracy]
     if not points:
         return
     x = [math.prod(plan.budgets[r.budget]) if plan else r.cost["seconds"] for r in points]

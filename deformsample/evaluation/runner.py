@@ -1,4 +1,4 @@
-"""Doing what a plan asks for, each run in a process of its own."""
+"""Trains and measures the runs of a plan, each in its own process."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ def train_and_measure(
     common: Sequence[str],
     *,
     jobs: int,
-    tell: Callable[[str], object],
+    report: Callable[[str], object],
 ) -> None:
     """Train and measure every run that is not done, some at a time.
 
-    A run is done when its measurement is written. One that was cut short starts anew: half a run
-    would not be the run of its seed.
+    A run is done when its measurement is written. One that was interrupted starts again.
 
     Args:
         plan: what to compare.
         todo: the runs.
         common: options of ``deformsample fit`` for all runs.
         jobs: how many run at once; each gets an equal share of the processors.
-        tell: called with a line for each run that ends.
+        report: called with a line for each run that ends.
 
     Raises:
         DataError: a run fails; those under way end first.
@@ -44,7 +43,7 @@ def train_and_measure(
     threads = max(1, (os.cpu_count() or 1) // jobs)
     waiting = [run for run in todo if not (run.folder / ACCURACY).is_file()]
     finished = {run.folder for run in todo} - {run.folder for run in waiting}
-    tell(f"{len(finished)} of {len(todo)} runs are done already")
+    report(f"{len(finished)} of {len(todo)} runs are done already")
     with ThreadPoolExecutor(jobs) as pool:
         active: dict[Future[None], Run] = {}
         while waiting or active:
@@ -59,15 +58,15 @@ def train_and_measure(
                 future.result()
                 finished.add(run.folder)
                 scores = json.loads((run.folder / ACCURACY).read_text())
-                tell(f"{run.method}, {run.budget}, seed {run.seed}: mIoU {scores['miou']:.3f}")
+                report(f"{run.method}, {run.budget}, seed {run.seed}: mIoU {scores['miou']:.3f}")
 
 
-def measure_costs(plan: Plan, todo: Sequence[Run], *, tell: Callable[[str], object]) -> None:
-    """Measure the costs of the first seed's runs, one by one: the machine should be idle."""
+def measure_costs(plan: Plan, todo: Sequence[Run], *, report: Callable[[str], object]) -> None:
+    """Measure the costs of the first seed's runs, one after another, on an idle machine."""
     for run in todo:
         if run.seed == plan.seeds[0] and not (run.folder / COST).is_file():
             _measure(plan, run, COST, threads=None)
-            tell(f"{run.method}, {run.budget}: cost measured")
+            report(f"{run.method}, {run.budget}: cost measured")
 
 
 def _one(plan: Plan, run: Run, common: Sequence[str], threads: int) -> None:
@@ -108,11 +107,11 @@ def _measure(plan: Plan, run: Run, name: str, threads: int | None) -> None:
 def _call(arguments: Sequence[str], log: Path, threads: int | None) -> None:
     """Run a command of this package; its output goes to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    own = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    limit = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     with log.open("w", encoding="utf-8") as file:
         done = subprocess.run(
             [sys.executable, "-m", "deformsample", *arguments],
-            env={**os.environ, **own},
+            env={**os.environ, **limit},
             stdout=file,
             stderr=subprocess.STDOUT,
             check=False,
@@ -121,5 +120,5 @@ def _call(arguments: Sequence[str], log: Path, threads: int | None) -> None:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         raise DataError(
             f"Expected `deformsample {arguments[0]}` to succeed, but it failed: {' '.join(last)} "
-            f"(all of its output: {log}). What is done is kept; the same command goes on from here."
+            f"(all of its output: {log}). Finished runs are kept: run the same command again."
         )

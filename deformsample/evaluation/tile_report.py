@@ -17,7 +17,7 @@ from deformsample.metrics.iou import iou_report
 from deformsample.plotting import OKABE_ITO
 
 MARGIN = 0.1
-"""A difference in Dice above this is told of by itself."""
+"""Differences in Dice above this are counted separately."""
 
 _BINS = 25
 _ALL = "foreground"
@@ -77,8 +77,8 @@ def _columns(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[str]:
 
 def _classes(outcome: Outcome, names: Sequence[str]) -> list[str]:
     """The classes of the foreground, and all of them as one where they are several."""
-    own = [names[i] for i in outcome.foreground]
-    return [*own, _ALL] if len(own) > 1 else own
+    foreground = [names[i] for i in outcome.foreground]
+    return [*foreground, _ALL] if len(foreground) > 1 else foreground
 
 
 def _cells(
@@ -87,18 +87,21 @@ def _cells(
     megabytes: Mapping[Setting, float],
     names: Sequence[str],
 ) -> list[str]:
-    own = [o for o in outcomes if o.setting == setting]
-    total = torch.stack([o.confusion for o in own]).sum(dim=0)
-    members = {_ALL: [names[i] for i in own[0].foreground]}
+    selected = [o for o in outcomes if o.setting == setting]
+    total = torch.stack([o.confusion for o in selected]).sum(dim=0)
+    members = {_ALL: [names[i] for i in selected[0].foreground]}
     by_class = iou_report(total, names, members)
     pixels = int(total.sum())
     return [
-        f"{fmean(o.dice for o in own):.4f}",
-        f"{fmean(o.iou for o in own):.4f}",
-        *(f"{float(by_class[n]):.3f}" if n in by_class else "-" for n in _classes(own[0], names)),
-        *(f"{sum(o.counts[n] for o in own) / pixels:.2%}" for n in (1, 2)),
-        f"{fmean(o.pixels for o in own) / 1e6:.2f} M",
-        f"{fmean(o.seconds for o in own):.2f}",
+        f"{fmean(o.dice for o in selected):.4f}",
+        f"{fmean(o.iou for o in selected):.4f}",
+        *(
+            f"{float(by_class[n]):.3f}" if n in by_class else "-"
+            for n in _classes(selected[0], names)
+        ),
+        *(f"{sum(o.counts[n] for o in selected) / pixels:.2%}" for n in (1, 2)),
+        f"{fmean(o.pixels for o in selected) / 1e6:.2f} M",
+        f"{fmean(o.seconds for o in selected):.2f}",
         f"{megabytes[setting]:.0f} MB" if setting in megabytes else "-",
     ]
 
@@ -107,17 +110,17 @@ def difference_histogram(outcomes: Sequence[Outcome], reference: Setting) -> Fig
     """How many images lose how much Dice by each tiling; one panel each, on one scale."""
     settings = [s for s in dict.fromkeys(o.setting for o in outcomes) if s != reference]
     differences = [compare(outcomes, reference, s).differences for s in settings]
-    reach = max(1.2 * MARGIN, *(abs(d) for one in differences for d in one))
+    reach = max(1.2 * MARGIN, *(abs(d) for values in differences for d in values))
     edges = np.linspace(-reach, reach, _BINS + 1)
     figure = Figure(figsize=(6.4, 1.2 + 1.5 * len(settings)), layout="constrained")
     axes = figure.subplots(len(settings), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    for panel, setting, own in zip(axes, settings, differences, strict=True):
-        panel.hist(own, bins=list(edges), color=OKABE_ITO[0])
+    for panel, setting, values in zip(axes, settings, differences, strict=True):
+        panel.hist(values, bins=list(edges), color=OKABE_ITO[0])
         panel.axvline(0, color="black", linewidth=0.8)
         for side in (-MARGIN, MARGIN):
             panel.axvline(side, color="0.5", linewidth=0.8, linestyle="--")
-        panel.axvline(fmean(own), color=OKABE_ITO[5], linewidth=1.5)
-        panel.set_title(f"{setting.name}: mean {fmean(own):+.3f}", fontsize="medium")
+        panel.axvline(fmean(values), color=OKABE_ITO[5], linewidth=1.5)
+        panel.set_title(f"{setting.name}: mean {fmean(values):+.3f}", fontsize="medium")
         panel.set_ylabel("images")
         panel.yaxis.get_major_locator().set_params(integer=True)
     axes[-1].set_xlabel(f"Dice of {reference.name} less that of tiles")

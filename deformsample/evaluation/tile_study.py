@@ -1,4 +1,4 @@
-"""What tiling costs and spoils: one network on whole images and on tiles of several sizes."""
+"""Accuracy and cost of tiling: one network on whole images and on tiles of several sizes."""
 
 from __future__ import annotations
 
@@ -137,13 +137,13 @@ def measure(
         image, labels = item["image"].to(device)[None], item["labels"]
         size = (labels.shape[0], labels.shape[1])
         for setting in settings:
-            own = setting.segmenter(segmenter, size).to(device)
+            tiled = setting.segmenter(segmenter, size).to(device)
             start = perf_counter()
-            predicted = own.segment(image)[0].cpu()
+            predicted = tiled.segment(image)[0].cpu()
             seconds = perf_counter() - start
             counts = confusion(predicted, labels, count)
             name = part.samples[index].name
-            outcome = Outcome(name, setting, counts, foreground, own.pixels(size), seconds)
+            outcome = Outcome(name, setting, counts, foreground, tiled.pixels(size), seconds)
             outcomes.append(outcome)
     return outcomes
 
@@ -155,19 +155,19 @@ def memory(
     """Megabytes above those at rest that the first image needs at most, by setting.
 
     From the smallest tile to the largest, so that what a process keeps of its earlier work does not
-    hide what it needs. Empty where the system does not tell.
+    hide what it needs. Empty if the system does not report memory.
     """
     device = segmenter.device
     image = part[0]["image"].to(device)[None]
     size = (image.shape[2], image.shape[3])
     rest = memory_in_use(device)
-    found: dict[Setting, float] = {}
+    megabytes: dict[Setting, float] = {}
     for setting in sorted(settings, key=lambda s: math.prod(s.tile or size)):
-        own = setting.segmenter(segmenter, size).to(device)
-        measured = peak_memory(partial(own.segment, image), device, rest)
+        tiled = setting.segmenter(segmenter, size).to(device)
+        measured = peak_memory(partial(tiled.segment, image), device, rest)
         if "megabytes" in measured:
-            found[setting] = measured["megabytes"]
-    return found
+            megabytes[setting] = measured["megabytes"]
+    return megabytes
 
 
 def compare(outcomes: Sequence[Outcome], reference: Setting, setting: Setting) -> Comparison:

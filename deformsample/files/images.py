@@ -12,7 +12,7 @@ from deformsample.conventions import Pixels
 from deformsample.errors import DataError
 from deformsample.files.limits import check_image
 from deformsample.files.reading import files_in, regular_file
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """In lower case; files are matched whatever their case."""
@@ -95,7 +95,7 @@ def write_image(path: Path, pixels: Pixels) -> None:
 
 def save_image(image: Image.Image, path: Path, pnginfo: PngInfo | None = None) -> None:
     """Write an image as the format of the path's suffix, whole or not at all."""
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         image.save(partial, pnginfo=pnginfo)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from deformsample.conventions import Colour, Pixels, Size
 from deformsample.errors import DataError
 from deformsample.files.label_maps import palette
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 
 _TILE = 256
 
@@ -38,7 +38,7 @@ def write_label_tiff(
             f"Expected tifffile to write {target}: install it with "
             "`pip install 'deformsample[slides]'`."
         ) from None
-    with whole_file(target) as partial:
+    with atomic_write(target) as partial:
         tifffile.imwrite(
             partial,
             _tiles(_rows_of_tiles(bands)),

@@ -11,7 +11,7 @@ from deformsample.errors import WriteError
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """A path to write to, which takes the target's place when all is written.
 
     What stood at the target before stays until then, and for good where writing fails. Processes

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError, DataError, DeformsampleError
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.inference.model import SegmentationModel
 from deformsample.segmenters import SampledPrediction, Segmenter
 
@@ -84,7 +84,7 @@ def write_program(model: SegmentationModel, image_size: Size, target: Path) -> N
     """
     program = export_program(model, image_size)
     extra = {_METADATA: json.dumps(describe(model, image_size))}
-    with whole_file(target) as partial:
+    with atomic_write(target) as partial:
         torch.export.save(program, partial, extra_files=extra)
 
 
@@ -111,7 +111,7 @@ def write_onnx(model: SegmentationModel, image_size: Size, target: Path) -> None
     )
     assert made is not None
     made.model.metadata_props.update(describe(model, image_size))
-    with whole_file(target) as partial:
+    with atomic_write(target) as partial:
         made.save(partial, external_data=False)
 
 

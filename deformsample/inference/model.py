@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from deformsample.classifiers import Classifier
 from deformsample.conventions import Colour, Pixels, Size
 from deformsample.errors import ArgumentError
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 from deformsample.geometry import unwarp
 from deformsample.inference.inputs import ImageLike, as_batch, open_source
 from deformsample.samplers import Downsampled, Downsampler, ImageSource
@@ -93,7 +93,7 @@ class Model(nn.Module, ABC):
             (WEIGHTS, save(weights)),
             (CONFIG, json.dumps(self.description, indent=1).encode()),
         ):
-            with whole_file(target / name) as partial:
+            with atomic_write(target / name) as partial:
                 partial.write_bytes(content)
 
 

@@ -21,7 +21,7 @@ def class_iou(confusion: Tensor) -> Tensor:
         confusion: (k, k) counts, rows are true classes, columns predicted ones.
 
     Returns:
-        (k,) float64 in [0, 1]; NaN for a class that is neither there nor predicted.
+        (k,) float64 in [0, 1]; NaN for a class that neither occurs nor is predicted.
     """
     confusion = confusion.double()
     hit = confusion.diagonal()
@@ -29,11 +29,11 @@ def class_iou(confusion: Tensor) -> Tensor:
 
 
 def mean_iou(confusion: Tensor) -> Tensor:
-    """Mean of :func:`class_iou` over the classes that are there or predicted, float64."""
+    """Mean of :func:`class_iou` over the classes that occur or are predicted, float64."""
     return class_iou(confusion).nanmean()
 
 
-def merged_iou(confusion: Tensor, members: Sequence[int]) -> Tensor:
+def group_iou(confusion: Tensor, members: Sequence[int]) -> Tensor:
     """Intersection over union of several classes taken as one, float64."""
     confusion = confusion.double()
     chosen = torch.zeros(len(confusion), dtype=torch.bool, device=confusion.device)
@@ -43,18 +43,18 @@ def merged_iou(confusion: Tensor, members: Sequence[int]) -> Tensor:
 
 
 def iou_report(
-    confusion: Tensor, names: Sequence[str], merged: Mapping[str, Sequence[str]]
+    confusion: Tensor, names: Sequence[str], class_groups: Mapping[str, Sequence[str]]
 ) -> dict[str, Tensor]:
-    """Per-class and merged IoU by name; classes that never occur are left out.
+    """IoU of classes and groups by name; those that never occur are left out.
 
     Args:
         confusion: (k, k) counts.
         names: of the k classes.
-        merged: further names, each for a list of classes taken as one.
+        class_groups: further names, each for a list of classes taken as one.
     """
     report = dict(zip(names, class_iou(confusion), strict=True))
-    for name, members in merged.items():
-        report[name] = merged_iou(confusion, [names.index(member) for member in members])
+    for name, members in class_groups.items():
+        report[name] = group_iou(confusion, [names.index(member) for member in members])
     return {name: value for name, value in report.items() if not bool(value.isnan())}
 
 

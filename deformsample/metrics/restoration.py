@@ -1,4 +1,4 @@
-"""How much of an image is left after downsampling and restoring it."""
+"""The quality of restored images."""
 
 from __future__ import annotations
 

@@ -1,34 +1,22 @@
-"""How good the scores of images are."""
+"""Metrics of the scores of images."""
 
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-from torchmetrics import SpearmanCorrCoef
+from torch import Tensor
+from torchmetrics import MetricCollection, SpearmanCorrCoef
 from torchmetrics.classification import MulticlassAUROC, MulticlassConfusionMatrix
+from typing_extensions import override
 
 
-class Measures(nn.Module, ABC):
-    """Collects scores and labels of a split, over all processes."""
-
-    @abstractmethod
-    def update(self, scores: Tensor, label: Tensor) -> None:
-        """Add a batch: scores (b, k) and labels (b,)."""
-
-    @abstractmethod
-    def compute(self) -> Mapping[str, Tensor]:
-        """The measures of all batches, by name."""
-
-    @abstractmethod
-    def reset(self) -> None:
-        """Forget all batches."""
+class ImageMetrics(MetricCollection):
+    """Metrics of the scores (b, k) of images and their labels (b,), over all processes."""
 
 
-class ClassMeasures(Measures):
+class ClassificationMetrics(ImageMetrics):
     """Accuracy, area under the ROC curve, and confusion.
 
     Args:
@@ -36,53 +24,43 @@ class ClassMeasures(Measures):
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
-        super().__init__()
+        super().__init__(
+            {
+                "confusion": MulticlassConfusionMatrix(len(classes), validate_args=False),
+                "auroc": MulticlassAUROC(len(classes), average="none", validate_args=False),
+            },
+            compute_groups=False,
+        )
         self.classes = classes
-        self.confusion = MulticlassConfusionMatrix(len(classes), validate_args=False)
-        self.auroc = MulticlassAUROC(len(classes), average="none", validate_args=False)
 
-    def update(self, scores: Tensor, label: Tensor) -> None:
-        """See :class:`Measures`."""
-        self.confusion.update(scores.argmax(dim=1), label.long())
-        self.auroc.update(scores.softmax(dim=1), label.long())
+    @override
+    def update(self, scores: Tensor, label: Tensor) -> None:  # type: ignore[override]
+        super().update(scores.softmax(dim=1), label.long())
 
+    @override
     def compute(self) -> dict[str, Tensor]:
         """``accuracy``, ``auroc``, ``auroc/CLASS``, and ``confusion/TRUE/PREDICTED`` in images."""
-        confusion = self.confusion.compute()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "No (positive|negative) samples in targets")
-            areas = self.auroc.compute()
+            computed = super().compute()
+        confusion, areas = computed["confusion"], computed["auroc"]
         images, total = confusion.sum(dim=1), confusion.sum()
         # torchmetrics says 0 where there is no curve, for want of images with or without the class.
         areas = torch.where((images > 0) & (images < total), areas, torch.nan)
-        measures = {"accuracy": confusion.diagonal().sum() / total, "auroc": areas.nanmean()}
+        metrics = {"accuracy": confusion.diagonal().sum() / total, "auroc": areas.nanmean()}
         for true, name in enumerate(self.classes):
-            measures[f"auroc/{name}"] = areas[true]
+            metrics[f"auroc/{name}"] = areas[true]
             for predicted, other in enumerate(self.classes):
-                measures[f"confusion/{name}/{other}"] = confusion[true, predicted].float()
-        return measures
-
-    def reset(self) -> None:
-        """See :class:`Measures`."""
-        self.confusion.reset()
-        self.auroc.reset()
+                metrics[f"confusion/{name}/{other}"] = confusion[true, predicted].float()
+        return metrics
 
 
-class ScoreMeasures(Measures):
-    """Spearman's correlation of the ranks."""
+class RegressionMetrics(ImageMetrics):
+    """``spearman``, the correlation of the ranks; 0 if all scores or all labels are the same."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.spearman = SpearmanCorrCoef()
+        super().__init__({"spearman": SpearmanCorrCoef()})
 
-    def update(self, scores: Tensor, label: Tensor) -> None:
-        """See :class:`Measures`; scores are (b, 1)."""
-        self.spearman.update(scores[:, 0], label.float())
-
-    def compute(self) -> dict[str, Tensor]:
-        """``spearman``; 0 where all scores, or all labels, are the same."""
-        return {"spearman": self.spearman.compute()}
-
-    def reset(self) -> None:
-        """See :class:`Measures`."""
-        self.spearman.reset()
+    @override
+    def update(self, scores: Tensor, label: Tensor) -> None:  # type: ignore[override]
+        super().update(scores[:, 0], label.float())

@@ -20,20 +20,14 @@ from deformsample.plotting.panels import (
     draw_overlay,
     draw_samples,
 )
-from deformsample.plotting.pictures import (
-    SampledPicture,
-    SegmentedPicture,
-    picture_of,
-    sampled_picture,
-)
+from deformsample.plotting.pictures import Picture
 from deformsample.plotting.places import Place, differing_places
 
 __all__ = [
     "OKABE_ITO",
     "MeasuredPoint",
+    "Picture",
     "Place",
-    "SampledPicture",
-    "SegmentedPicture",
     "budget_figure",
     "class_legend",
     "comparison_figure",
@@ -48,8 +42,6 @@ __all__ = [
     "draw_samples",
     "error_figure",
     "iou_figure",
-    "picture_of",
-    "sampled_picture",
     "sampling_figure",
     "zoom_figure",
 ]

@@ -39,10 +39,10 @@ def budget_figure(
     ):
         axes.plot(x, curve[name], color=colour, label=title, linewidth=1.5)
     for title in dict.fromkeys(point.title for point in points):
-        own = [point for point in points if point.title == title]
+        selected = [point for point in points if point.title == title]
         axes.plot(
-            [point.samples for point in own],
-            [point.error for point in own],
+            [point.samples for point in selected],
+            [point.error for point in selected],
             color=OKABE_ITO[1] if title == "uniform" else OKABE_ITO[0],
             marker="s" if title == "uniform" else "o",
             linestyle="none",

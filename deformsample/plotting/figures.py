@@ -1,4 +1,4 @@
-"""Whole figures: what the sampling does, and what it is good for."""
+"""Figures of sampling and of predictions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deformsample.plotting.panels import (
     draw_samples,
     wrong_pixels,
 )
-from deformsample.plotting.pictures import SampledPicture, SegmentedPicture
+from deformsample.plotting.pictures import Picture
 from deformsample.plotting.places import Place
 
 _PANEL = 3.4  # inches of a panel's longer side
@@ -35,10 +35,10 @@ OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "
 def comparison_figure(
     image: Tensor,
     truth: Tensor | None,
-    pictures: Sequence[SampledPicture],
+    pictures: Sequence[Picture],
     classes: Mapping[str, Colour],
 ) -> Figure:
-    """One row for each method: samples over the image, density, warped image, labels, truth.
+    """One row for each method: samples over the image, density, warped image, labels, ground truth.
 
     A method that only samples shows the restored image in place of labels.
 
@@ -65,7 +65,7 @@ def comparison_figure(
         row[1].set_title("density (x mean)")
         draw_image(row[2], picture.small)
         row[2].set_title("warped image, {} x {}".format(*picture.small.shape[1:]))
-        if isinstance(picture, SegmentedPicture):
+        if picture.labels is not None:
             draw_labels(row[3], picture.labels, classes)
             row[3].set_title("prediction")
         else:
@@ -73,7 +73,7 @@ def comparison_figure(
             row[3].set_title("restored image")
         if truth is not None:
             draw_labels(row[4], truth, classes)
-            row[4].set_title("truth")
+            row[4].set_title("ground truth")
     if classes:
         class_legend(figure, classes)
     return figure
@@ -112,21 +112,21 @@ def sampling_figure(image: Tensor, small: Tensor, grid: Tensor, density: Tensor)
 def zoom_figure(
     image: Tensor,
     truth: Tensor,
-    pictures: Sequence[SegmentedPicture],
+    predictions: Mapping[str, Tensor],
     classes: Mapping[str, Colour],
     places: Sequence[Place],
 ) -> Figure:
-    """Small parts of an image at full resolution: image, every method's labels, truth.
+    """Small parts of an image at full resolution: image, every method's labels, ground truth.
 
     Args:
         image: (3, H, W) uint8.
         truth: (H, W) class ids.
-        pictures: one for each method.
+        predictions: (H, W) class ids by method.
         classes: name and colour of every class.
         places: one row of panels each; their frames are drawn in the whole image above.
     """
     height, width = image.shape[1:]
-    titles = ["image", *(p.title for p in pictures), "truth"]
+    titles = ["image", *predictions, "ground truth"]
     panel_height, panel_width = _panel_size((height, width))
     side = 2.3
     figure = Figure(
@@ -142,14 +142,14 @@ def zoom_figure(
     draw_image(whole[0], image)
     draw_overlay(whole[1], image, truth, classes)
     whole[0].set_title("image and places")
-    whole[1].set_title("truth")
+    whole[1].set_title("ground truth")
     axes = bottom.subplots(len(places), len(titles), squeeze=False)
     for number, (row, place) in enumerate(zip(axes, places, strict=True), start=1):
         _frame_place(whole[0], place, str(number))
         draw_image(row[0], image[:, place.rows, place.columns])
         row[0].set_ylabel(str(number), rotation=0, labelpad=10, fontsize="large")
-        for panel, picture in zip(row[1:-1], pictures, strict=True):
-            draw_labels(panel, picture.labels[place.rows, place.columns], classes)
+        for panel, labels in zip(row[1:-1], predictions.values(), strict=True):
+            draw_labels(panel, labels[place.rows, place.columns], classes)
         draw_labels(row[-1], truth[place.rows, place.columns], classes)
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize="medium")
@@ -157,26 +157,26 @@ def zoom_figure(
     return figure
 
 
-def error_figure(image: Tensor, truth: Tensor, pictures: Sequence[SegmentedPicture]) -> Figure:
+def error_figure(image: Tensor, truth: Tensor, predictions: Mapping[str, Tensor]) -> Figure:
     """Where each method is wrong, side by side, with the share of wrong pixels.
 
     Args:
         image: (3, H, W) uint8.
         truth: (H, W) class ids.
-        pictures: one for each method.
+        predictions: (H, W) class ids by method.
     """
     height, width = image.shape[1:]
     panel_height, panel_width = _panel_size((height, width))
     figure = Figure(
-        figsize=(len(pictures) * (1.4 * panel_width + 0.1), 1.4 * panel_height + 0.6),
+        figsize=(len(predictions) * (1.4 * panel_width + 0.1), 1.4 * panel_height + 0.6),
         layout="constrained",
     )
-    axes = figure.subplots(1, len(pictures), squeeze=False)
+    axes = figure.subplots(1, len(predictions), squeeze=False)
     known = (truth != IGNORE_INDEX).sum().clamp_min(1)
-    for panel, picture in zip(axes[0], pictures, strict=True):
-        draw_errors(panel, image, picture.labels, truth)
-        share = float(wrong_pixels(picture.labels, truth).sum() / known)
-        panel.set_title(f"{picture.title}\n{share:.1%} of the pixels wrong", fontsize="medium")
+    for panel, (title, labels) in zip(axes[0], predictions.items(), strict=True):
+        draw_errors(panel, image, labels, truth)
+        share = float(wrong_pixels(labels, truth).sum() / known)
+        panel.set_title(f"{title}\n{share:.1%} of the pixels wrong", fontsize="medium")
     return figure
 
 

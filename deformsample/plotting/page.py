@@ -11,18 +11,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from jinja2 import Environment, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deformsample.conventions import Colour
+from deformsample.conventions import Colour, Pixels
 from deformsample.plotting.panels import draw_density, draw_samples, overlay_pixels
-from deformsample.plotting.pictures import SampledPicture, SegmentedPicture
+from deformsample.plotting.pictures import Picture
 from deformsample.samplers.image_source import as_pixels
-
-Pixels = npt.NDArray[np.uint8]
 
 _MOST_PIXELS = 2400  # of a picture's longer side: more is slow to open, and 8 x zoom shows it
 _PHOTO_QUALITY = 90
@@ -31,12 +28,12 @@ _PHOTO_QUALITY = 90
 def comparison_page(
     image: Tensor,
     truth: Tensor | None,
-    pictures: Sequence[SampledPicture],
+    pictures: Sequence[Picture],
     classes: Mapping[str, Colour],
     scores: Mapping[str, Mapping[str, float]],
     title: str,
 ) -> str:
-    """HTML with a slider between any two of: image, restored images, segmentations, truth.
+    """HTML with a slider between any two of: image, restored images, segmentations, ground truth.
 
     Everything is inside the page; names are escaped.
 
@@ -54,7 +51,7 @@ def comparison_page(
     note = f"{height} x {width} pixels"
     if scale < 1:
         note += f", drawn at {round(height * scale)} x {round(width * scale)}"
-    wanted = "segmented" if all(isinstance(p, SegmentedPicture) for p in pictures) else "restored"
+    wanted = "segmented" if all(p.labels is not None for p in pictures) else "restored"
     names = list(layers)
     first, last = (f"{pictures[i].title}, {wanted}" for i in (0, -1))
     columns = list(dict.fromkeys(name for row in scores.values() for name in row))
@@ -80,7 +77,7 @@ def comparison_page(
 def _layers(
     image: Tensor,
     truth: Tensor | None,
-    pictures: Sequence[SampledPicture],
+    pictures: Sequence[Picture],
     classes: Mapping[str, Colour],
 ) -> dict[str, Pixels]:
     height, width = image.shape[1:]
@@ -88,15 +85,15 @@ def _layers(
     for picture in pictures:
         layers[f"{picture.title}, restored"] = as_pixels(picture.restored((height, width)))
     for picture in pictures:
-        if isinstance(picture, SegmentedPicture):
+        if picture.labels is not None:
             shown = overlay_pixels(image, picture.labels, classes)
             layers[f"{picture.title}, segmented"] = shown
     if truth is not None:
-        layers["truth"] = overlay_pixels(image, truth, classes)
+        layers["ground truth"] = overlay_pixels(image, truth, classes)
     return layers
 
 
-def _panels(image: Tensor, picture: SampledPicture) -> list[dict[str, Any]]:
+def _panels(image: Tensor, picture: Picture) -> list[dict[str, Any]]:
     height, width = image.shape[1:]
     h, w = picture.small.shape[1:]
     samples = _drawn((height, width), lambda a: draw_samples(a, image, picture.grid))

@@ -1,21 +1,22 @@
-"""What happens beside training: pictures in the log, predictions and scores on disk."""
+"""Callbacks that log pictures, and write predictions and scores."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+from typing_extensions import override
 
-from deformsample.data import Batch, ClassificationData, LabelledBatch, SegmentationData
 from deformsample.files.images import write_image
-from deformsample.files.writing import whole_file
-from deformsample.plotting import comparison_figure, picture_of
-from deformsample.training.classification_task import ClassificationTask
-from deformsample.training.segmentation_task import SegmentationTask
+from deformsample.files.writing import atomic_write
+from deformsample.plotting import Picture, comparison_figure
 
 
 class PictureLogger(pl.Callback):
@@ -34,75 +35,73 @@ class PictureLogger(pl.Callback):
         return {"next_epoch": self._next_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self._next_epoch = state_dict["next_epoch"]
 
     def on_validation_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
+        pl_module: Any,
         outputs: Any,
-        batch: Batch,
+        batch: Mapping[str, Tensor],
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw, where it is due."""
+        """Draw the first image if a picture is due."""
         due = trainer.current_epoch >= self._next_epoch and not trainer.sanity_checking
         board = next((x for x in trainer.loggers if isinstance(x, TensorBoardLogger)), None)
         if batch_idx or not due or board is None or not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, SegmentationTask)
         self._next_epoch = trainer.current_epoch + self.every_n_epochs
-        picture = picture_of(
-            pl_module.segmenter, batch["image"][:1], "validation", batch["labels"][:1]
-        )
-        figure = comparison_figure(
-            batch["image"][0], batch["labels"][0], [picture], pl_module.classes
-        )
+        image, truth = batch["image"], batch["labels"]
+        prediction = pl_module(image[:1], truth[:1])
+        labels = prediction.labels((image.shape[2], image.shape[3]))
+        picture = Picture.of("validation", prediction.sampled, labels)
+        figure = comparison_figure(image[0], truth[0], [picture], pl_module.classes)
         board.experiment.add_figure("val/sampling", figure, trainer.global_step, close=False)
 
 
-class PredictionWriter(pl.Callback):
-    """Writes every predicted label map as the data set's own label files are written.
+class PredictionWriter(BasePredictionWriter):
+    """Writes every predicted label map in the format of the data set's label files.
 
     Args:
         folder: where to; ``None`` for ``predictions`` in the folder of the run.
     """
 
     def __init__(self, folder: str | None = None) -> None:
+        super().__init__("batch")
         self.folder = folder
         self._target = Path()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Agree on a folder over all processes."""
-        own = self.folder or str(Path(trainer.default_root_dir) / "predictions")
-        self._target = Path(trainer.strategy.broadcast(own))
+        folder = self.folder or str(Path(trainer.default_root_dir) / "predictions")
+        self._target = Path(trainer.strategy.broadcast(folder))
 
-    def on_predict_batch_end(
+    @override
+    def write_on_batch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
+        prediction: Tensor,
+        batch_indices: Sequence[int] | None,
+        batch: Mapping[str, Tensor],
         batch_idx: int,
-        dataloader_idx: int = 0,
+        dataloader_idx: int,
     ) -> None:
-        """Write one batch."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, SegmentationData)
         samples = data.parts[data.predict_split].samples
-        for index, labels in zip(batch["index"].tolist(), outputs, strict=True):
-            sample = samples[index]
+        for index, labels in zip(batch["index"].tolist(), prediction, strict=True):
             encoded = data.dataset.encode(labels.cpu().numpy())
-            write_image(self._target / data.dataset.prediction_name(sample), encoded)
+            write_image(self._target / data.dataset.prediction_name(samples[index]), encoded)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say where they are."""
+        """Print the folder."""
         if trainer.is_global_zero:
             print(f"predictions: {self._target}")  # noqa: T201 - what the user asked for
 
 
-class ScoreWriter(pl.Callback):
+class ScoreWriter(BasePredictionWriter):
     """Writes a CSV with a row for each predicted image.
 
     Its columns are ``path``, the probability of each class, and the most probable ``class``; where
@@ -113,42 +112,35 @@ class ScoreWriter(pl.Callback):
     """
 
     def __init__(self, file: str | None = None) -> None:
+        super().__init__("epoch")
         self.file = file
-        self._rows: list[tuple[int, list[float]]] = []
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget earlier predictions."""
-        self._rows = []
-
-    def on_predict_batch_end(
+    @override
+    def write_on_epoch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: LabelledBatch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        predictions: Sequence[Tensor],
+        batch_indices: Sequence[Sequence[Sequence[int]]],
     ) -> None:
-        """Keep the scores of one batch."""
-        self._rows += zip(batch["index"].tolist(), outputs.tolist(), strict=True)
-
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the rows of all processes, and say where they are."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(pl_module, ClassificationTask)
-        assert isinstance(data, ClassificationData)
-        parts: list[Any] = [self._rows]
+        indices = [index for batch in batch_indices[0] for index in batch]
+        rows = list(zip(indices, torch.cat(list(predictions)).tolist(), strict=True))
+        parts: list[Any] = [rows]
         if trainer.world_size > 1:
             parts = [None] * trainer.world_size
-            torch.distributed.all_gather_object(parts, self._rows)
+            torch.distributed.all_gather_object(parts, rows)
         if not trainer.is_global_zero:
             return
-        images, classes = data.parts[data.predict_split].images, pl_module.classes
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        split, classes = data.parts[data.predict_split], data.classes
         target = Path(self.file or Path(trainer.default_root_dir) / "scores.csv").expanduser()
-        with whole_file(target) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_write(target) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["path", *classes, "class"] if classes else ["path", "score"])
             for index, scores in sorted(row for part in parts for row in part):
-                best = [classes[max(range(len(scores)), key=scores.__getitem__)]] if classes else []
-                writer.writerow([images[index].file, *(f"{x:.6g}" for x in scores), *best])
+                best = [classes[scores.index(max(scores))]] if classes else []
+                writer.writerow([split.file(index), *(f"{x:.6g}" for x in scores), *best])
         print(f"scores: {target}")  # noqa: T201 - what the user asked for

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
+from typing_extensions import override
 
-from deformsample.checkpoints.archive import FORMAT
-from deformsample.checkpoints.card import model_card
 from deformsample.classifiers import Classifier
-from deformsample.data import ClassificationData, LabelledBatch
-from deformsample.metrics.scores import ClassMeasures, Measures, ScoreMeasures
+from deformsample.metrics.scores import ClassificationMetrics, ImageMetrics, RegressionMetrics
+from deformsample.training.task import BaseTask
 
 
-class ClassificationTask(pl.LightningModule):
+class ClassificationTask(BaseTask):
     """Trains a classifier by cross-entropy, or, where labels are scores, by the squared error.
 
     Logged are ``train/loss``, and for validation and test ``loss``. For classes, further
@@ -35,6 +32,8 @@ class ClassificationTask(pl.LightningModule):
         scheduler: makes the learning rate's schedule, stepped every epoch; ``None`` for a constant.
     """
 
+    in_progress_bar = "loss"
+
     def __init__(
         self,
         classifier: Classifier,
@@ -42,92 +41,44 @@ class ClassificationTask(pl.LightningModule):
         optimizer: OptimizerCallable,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, scheduler)
         self.classifier = classifier
         self.classes = list(classes)
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        # Not by `log(sync_dist=True)`, which rounds the mean batch size of uneven processes.
-        self.mean_loss = MeanMetric()
-        self.measures: Measures = ClassMeasures(self.classes) if classes else ScoreMeasures()
-        self.architecture: dict[str, Any] | None = None
-        """Class paths and arguments that build the classifier; a checkpoint holds them."""
-        self.measured: dict[str, float] = {}
-        """What was measured before the checkpoint that a run goes on from."""
+        self.metrics: ImageMetrics = (
+            ClassificationMetrics(self.classes) if classes else RegressionMetrics()
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (b, 3, H, W) to scores (b, k)."""
         scores: Tensor = self.classifier(image)
-        return scores
+        return scores.float()
 
-    def training_step(self, batch: LabelledBatch, batch_index: int) -> Tensor:
-        """One step."""
-        loss = self._loss(self(batch["image"]), batch["label"])
-        size = len(batch["image"])
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=size)
-        return loss
-
-    def validation_step(self, batch: LabelledBatch, batch_index: int) -> None:
-        """Measure one batch."""
-        self._measure(batch)
-
-    def test_step(self, batch: LabelledBatch, batch_index: int) -> None:
-        """Measure one batch."""
-        self._measure(batch)
-
-    def predict_step(self, batch: LabelledBatch, batch_index: int) -> Tensor:
+    def predict_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
         """Probabilities (b, k) of the classes, or scores (b, 1)."""
-        scores: Tensor = self(batch["image"]).float()
+        scores: Tensor = self(batch["image"])
         return scores.softmax(dim=1) if self.classes else scores
 
-    def on_validation_epoch_end(self) -> None:
-        """Log what was measured."""
-        self._report("val")
+    @override
+    def loss_of(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        scores, label = self(batch["image"]), batch["label"]
+        if self.classes:
+            return scores, {"cross_entropy": F.cross_entropy(scores, label.long())}
+        return scores, {"squared_error": F.mse_loss(scores[:, 0], label)}
 
-    def on_test_epoch_end(self) -> None:
-        """Log what was measured."""
-        self._report("test")
+    @override
+    def measure(self, prediction: Tensor, batch: Mapping[str, Tensor]) -> None:
+        self.metrics.update(prediction, batch["label"])
 
-    def configure_optimizers(self) -> Any:
-        """Optimizer, and schedule by epoch."""
-        optimizer = self.optimizer(self.parameters())
-        if self.scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}
+    @override
+    def report(self) -> Mapping[str, Tensor]:
+        metrics = self.metrics.compute()
+        self.metrics.reset()
+        return metrics
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what its card says, until it is measured anew."""
-        self.measured = checkpoint["deformsample"].get("card", {}).get("metrics", {})
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what it takes to rebuild the classifier without the configuration, and its card."""
-        data = getattr(self.trainer, "datamodule", None)
-        own = data if isinstance(data, ClassificationData) else None
-        checkpoint["deformsample"] = {
-            "format": FORMAT,
+    @override
+    def description(self) -> dict[str, Any]:
+        return {
             "classifier": self.architecture,
             "classes": self.classes,
-            "level": own.level if own else 0,
-            "card": model_card(
-                type(own.dataset).__name__ if own else None,
-                {**self.measured, **self.trainer.callback_metrics},
-            ),
+            "level": self.data_description().get("level", 0),
         }
-
-    def _loss(self, scores: Tensor, label: Tensor) -> Tensor:
-        if self.classes:
-            return F.cross_entropy(scores, label.long())
-        return F.mse_loss(scores[:, 0], label)
-
-    def _measure(self, batch: LabelledBatch) -> None:
-        scores, label = self(batch["image"]).float(), batch["label"]
-        self.mean_loss.update(self._loss(scores, label), weight=len(label))
-        self.measures.update(scores, label)
-
-    def _report(self, stage: str) -> None:
-        # Summed over processes, so that all of them log the same.
-        self.log(f"{stage}/loss", self.mean_loss.compute(), prog_bar=True)
-        self.mean_loss.reset()
-        for name, value in self.measures.compute().items():
-            self.log(f"{stage}/{name}", value)
-        self.measures.reset()

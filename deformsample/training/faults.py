@@ -1,9 +1,9 @@
-"""Faults of training that would otherwise go unnoticed: non-finite numbers, and collapse."""
+"""Faults of training that would otherwise go unnoticed: non-finite values, and collapse."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -11,28 +11,25 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from deformsample.data import Batch, LabelledBatch
 from deformsample.data.splits import Split
 from deformsample.errors import SamplingError, TrainingError
 from deformsample.geometry import sample_areas
-
-AnyBatch: TypeAlias = "Batch | LabelledBatch"
 
 COLLAPSED = 0.01
 """Of the image; uniform sampling has half of its samples on half of it."""
 
 
-class FaultWatch(pl.Callback):
-    """Finds gradients that are not finite, and samplers that put all samples in one place.
+class NonFiniteGuard(pl.Callback):
+    """Finds non-finite gradients, and samplers that put all samples in one place.
 
-    Gradients are looked at in every step, one step later, so that a GPU never waits. A sampler has
-    collapsed where half of its samples stand for less than a hundredth of an image; it is looked
-    at in the first batch of every validation. One whose places are no numbers ends the run whatever
-    ``action`` is; the files are named then, too.
+    Gradients are checked in every step, one step later, so that a GPU never waits. A sampler has
+    collapsed if half of its samples stand for less than a hundredth of an image; it is checked in
+    the first batch of every validation. Non-finite sampling coordinates end the run whatever
+    ``action`` is; the error names the files.
 
     Args:
-        action: ``stop`` ends the run with an error that names the files; ``skip`` takes such a
-            step's gradients as zero, warns, and goes on.
+        action: ``stop`` ends the run with an error that names the files; ``skip`` sets the
+            gradients of such a step to zero, warns, and continues.
     """
 
     def __init__(self, action: Literal["stop", "skip"] = "stop") -> None:
@@ -41,19 +38,23 @@ class FaultWatch(pl.Callback):
         self._last: tuple[Tensor, int, Sequence[str]] | None = None
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: AnyBatch, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Mapping[str, Tensor],
+        batch_idx: int,
     ) -> None:
-        """Look at the step before, and keep the names of this one's files."""
-        self._look()
+        """Check the step before, and keep the names of this step's files."""
+        self._check()
         self._files = _files(trainer, batch, "train")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the last step before a checkpoint is written."""
-        self._look()
+        """Check the last step before a checkpoint is written."""
+        self._check()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the last step before its weights are measured."""
-        self._look()
+        """Check the last step before its weights are measured."""
+        self._check()
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -78,41 +79,40 @@ class FaultWatch(pl.Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: AnyBatch,
+        batch: Mapping[str, Tensor],
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Look at where the samples are."""
+        """Check the sampling locations of the first batch."""
         models = (m for m in pl_module.children() if hasattr(m, "downsampler"))
         downsampler: Any = next((model.downsampler for model in models), None)
         if batch_idx or trainer.sanity_checking or downsampler is None:
             return
         with torch.no_grad():
-            truth: Any = batch.get("labels")  # only oracles look at it
-            grid = downsampler(batch["image"], truth).grid
+            grid = downsampler(batch["image"], batch.get("labels")).grid
         share = float(densest_half(grid).min())
         if share < COLLAPSED:
             files = ", ".join(_files(trainer, batch, "val"))
-            self._tell(
+            self._report(
                 f"Expected samples all over the images, but half of them lie on {share:.2%} of "
                 f"one of {files}: give the density more floor, or the edge term more weight."
             )
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._last is None:
             return
         finite, step, files = self._last
         self._last = None
         if not bool(finite):
-            self._tell(
+            self._report(
                 f"Expected finite gradients, but those of step {step} are not, for the files "
                 f"{', '.join(files)}: lower the learning rate, or look at these files."
             )
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if self.action == "stop":
             raise TrainingError(
-                f"{text} The checkpoints are those of before; FaultWatch's `action: skip` goes on."
+                f"{text} Earlier checkpoints are kept; NonFiniteGuard's `action: skip` continues."
             )
         rank_zero_warn(text)
 
@@ -130,6 +130,6 @@ def densest_half(grid: Tensor) -> Tensor:
     return areas[:, : areas.shape[1] // 2].sum(dim=1) / areas.sum(dim=1)
 
 
-def _files(trainer: pl.Trainer, batch: AnyBatch, split: Split) -> list[str]:
+def _files(trainer: pl.Trainer, batch: Mapping[str, Tensor], split: Split) -> list[str]:
     part = trainer.datamodule.parts[split]  # type: ignore[attr-defined]
     return [str(part.file(index)) for index in batch["index"].tolist()]

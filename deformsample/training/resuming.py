@@ -1,4 +1,4 @@
-"""What makes a run that was cut off go on as if it had not been."""
+"""Resumes a run as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from deformsample.data.seeding import seed_all, seed_of
-from deformsample.files.writing import whole_file
+from deformsample.files.writing import atomic_write
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints whole or not at all: the earlier one stays until the new one is on disk.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints atomically: the earlier one stays until the new one is on disk.
 
     Lightning's own way goes through the folder for temporary files. Where that is another disk, it
     ends with a copy, which can be cut off.
@@ -41,7 +41,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         # Not straight to the file: torch would hide an error of the disk behind one of its own.
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        with whole_file(Path(path)) as partial, partial.open("wb") as file:
+        with atomic_write(Path(path)) as partial, partial.open("wb") as file:
             file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
@@ -68,8 +68,8 @@ class StepSeeds(pl.Callback):
         seed_all(seed_of("step", seed, trainer.current_epoch, batch_idx, trainer.global_rank))
 
 
-class MetricsFile(CSVLogger):
-    """``metrics.csv`` that goes on where a checkpoint was written.
+class ResumableCSVLogger(CSVLogger):
+    """``metrics.csv`` that continues at the step of a checkpoint.
 
     Args:
         folder: of the run.
@@ -106,7 +106,7 @@ class _Rows(ExperimentWriter):
 
     def _write(self, names: list[str], rows: list[dict[str, str]]) -> None:
         with (
-            whole_file(Path(self.metrics_file_path)) as partial,
+            atomic_write(Path(self.metrics_file_path)) as partial,
             partial.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, fieldnames=names)

@@ -1,4 +1,4 @@
-"""The folder of a run: a new one, or that of a run that goes on."""
+"""The folder of a run: a new one, or that of a run to resume."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from deformsample.errors import ArgumentError, WriteError
 
 LAST = "last"
-"""Value of ``--ckpt_path`` that goes on in the folder of ``--output``."""
+"""Value of ``--ckpt_path`` that resumes the run in the folder of ``--output``."""
 
 
 @contextmanager
-def run_folder(output: str | None, runs: Path, *, goes_on: bool) -> Iterator[Path]:
+def run_folder(output: str | None, runs: Path, *, resume: bool) -> Iterator[Path]:
     """A folder that no other run writes to as long as this context lasts.
 
     Args:
         output: as the user says; ``None`` for the next ``version_K``.
         runs: where that is made.
-        goes_on: the folder may hold a run, which goes on.
+        resume: the folder may hold a run, which continues.
 
     Raises:
         ArgumentError: another run is at work there, or it holds files that must not be there.
         WriteError: it cannot be made or written to.
     """
-    if goes_on and output is None:
+    if resume and output is None:
         raise ArgumentError(
-            "Expected `--output FOLDER` beside `--ckpt_path last`, to know which run goes on."
+            "Expected `--output FOLDER` beside `--ckpt_path last`, to know which run to resume."
         )
     first = is_first_process()
     folder = Path(output).expanduser() if output is not None else _numbered(runs, make=first)
     if not first:
         yield folder
         return
-    with sole_user(folder):
-        _check_content(folder, goes_on=goes_on)
+    with folder_lock(folder):
+        _check_content(folder, resume=resume)
         _remove_cut_off(folder)
         yield folder
 
 
 def is_first_process() -> bool:
     """Whether this is the only process of the run, or the first of several."""
-    told = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
-    return all(os.environ.get(name, "0") == "0" for name in told)
+    ranks = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
 
 
 def last_checkpoint(folder: Path, callbacks: Iterable[Callback]) -> Path | None:
@@ -70,11 +70,11 @@ def last_checkpoint(folder: Path, callbacks: Iterable[Callback]) -> Path | None:
     if not writers:
         raise ArgumentError(
             "Expected a ModelCheckpoint with `filename: last` in `trainer.callbacks`, for "
-            "`--ckpt_path last` to go on from, but found none."
+            "`--ckpt_path last` to resume from, but found none."
         )
     folders = {Path(writer.dirpath or folder / "checkpoints") for writer in writers}
-    found = [file for one in folders for file in one.glob(f"{LAST}*.ckpt")]
-    return max(found, key=lambda file: file.stat().st_mtime, default=None)
+    files = [file for folder in folders for file in folder.glob(f"{LAST}*.ckpt")]
+    return max(files, key=lambda file: file.stat().st_mtime, default=None)
 
 
 def _numbered(runs: Path, *, make: bool) -> Path:
@@ -96,18 +96,18 @@ def _numbered(runs: Path, *, make: bool) -> Path:
     raise AssertionError
 
 
-def _check_content(folder: Path, *, goes_on: bool) -> None:
-    held = {file.name for file in folder.iterdir()} - {LOCK}
-    if held and not goes_on:
+def _check_content(folder: Path, *, resume: bool) -> None:
+    names = {file.name for file in folder.iterdir()} - {LOCK}
+    if names and not resume:
         raise ArgumentError(
             f"Expected `--output` to be a new or empty folder, but {folder} holds files, which a "
-            "new run would overwrite: choose another, remove it, or let its run go on by "
+            "new run would overwrite: choose another, remove it, or resume its run by "
             "`--ckpt_path last`."
         )
-    of_a_run = {"config.yaml", "checkpoints"} & held or any("tfevents" in name for name in held)
-    if held and goes_on and not of_a_run:
+    of_a_run = {"config.yaml", "checkpoints"} & names or any("tfevents" in name for name in names)
+    if names and resume and not of_a_run:
         raise ArgumentError(
-            "Expected `--output` to be the folder of a run that goes on, or a new one, but "
+            "Expected `--output` to be the folder of a run to resume, or a new one, but "
             f"{folder} holds other files: choose another."
         )
 
@@ -124,7 +124,7 @@ LOCK = ".lock"
 
 
 @contextmanager
-def sole_user(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder, on this machine or, where it is shared, on others.
 
     The lock is the system's own (POSIX), on a file in the folder: it ends with the process, however

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -58,19 +54,3 @@ class BudgetCurve(Metric):
             "sampled": sampled.tolist(),
             "elasticity": float(self.elasticity[0] / self.elasticity[1].clamp_min(1e-12)),
         }
-
-
-def equivalent_budget(curve: Mapping[str, Sequence[float]]) -> float:
-    """How many times as many uniform samples would have the error of the sampler's.
-
-    Args:
-        curve: as :class:`BudgetCurve` gives it.
-
-    Returns:
-        Interpolated in the logarithms; infinite beyond the largest budget of the curve.
-    """
-    error = math.log(curve["sampled"][list(curve["budgets"]).index(1.0)])
-    budgets, uniform = np.log(curve["budgets"]), np.log(curve["uniform"])
-    if error < uniform[-1]:
-        return math.inf
-    return float(np.exp(np.interp(error, uniform[::-1], budgets[::-1])))

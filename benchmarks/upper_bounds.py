@@ -1,4 +1,4 @@
-"""How good could labels be with these samples? ``python benchmarks/ceilings.py --root HRF``.
+"""How good could labels be with these samples? ``python benchmarks/upper_bounds.py --root HRF``.
 
 Gives every sample its true class, puts the classes back into the full image, and prints the IoU of
 every class: what no network can exceed that answers once for each sample. The second half of the
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deformsample.conventions import IGNORE_INDEX, Size
-from deformsample.data.from_config import build_data, merged_classes, read_config
+from deformsample.data.from_config import build_data, class_groups, read_config
 from deformsample.geometry import (
     boundary_density,
     identity_grid,
@@ -45,8 +45,8 @@ def main() -> None:
     options = parser.parse_args()
     content = read_config(options.config)
     data = build_data(content, options.root, options.config)
-    merged = merged_classes(content)
-    names = [*data.classes, *merged]
+    groups = class_groups(content)
+    names = [*data.classes, *groups]
     chosen = data.dataset.samples("val")[: options.images]
     images = [torch.from_numpy(data.dataset.read_labels(s).copy())[None] for s in chosen]
     print("| grid |", " | ".join([*names, *(f"{name}, twice as dense" for name in names)]), "|")
@@ -58,7 +58,7 @@ def main() -> None:
             dense = resize_grid(grid, (2 * grid.shape[1] - 1, 2 * grid.shape[2] - 1))
             for count, used in zip(counts, (grid, dense), strict=True):
                 count += confusion(best_labels(labels, used, len(data.classes)), labels, len(count))
-        scores = [iou_report(count, list(data.classes), merged) for count in counts]
+        scores = [iou_report(count, list(data.classes), groups) for count in counts]
         print(f"| {title} |", *(f"{float(s[name]):.3f} |" for s in scores for name in names))
 
 
