@@ -1,5 +1,8 @@
 import errno
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import albumentations as A
@@ -26,6 +29,35 @@ from deformsample.files.label_maps import write_indexed
 from tests.conftest import save, scene
 
 TWO = {"background": (0, 0, 0), "object": (255, 255, 255)}
+
+
+# Importing
+
+OFFLINE = """
+import importlib, pkgutil, socket
+
+def refuse(*args, **options):
+    asked.append(args)
+    raise OSError("no network")
+
+asked = []
+socket.getaddrinfo = socket.socket.connect = refuse
+import {package}
+for module in pkgutil.walk_packages({package}.__path__, "{package}."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+assert not asked, asked
+"""
+
+
+@pytest.mark.parametrize("package", ["deformsample.data", "deformsample"])
+def test_no_import_asks_the_network(package: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
+    code = OFFLINE.format(package=package)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # Reading

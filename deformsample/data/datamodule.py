@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network
-
-from collections.abc import Mapping
-
-import albumentations as A
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -24,7 +18,13 @@ from deformsample.conventions import Colour
 from deformsample.data.cache import DecodedCache
 from deformsample.data.datasets.classification_dataset import LabelledDataset, LabelledImage
 from deformsample.data.datasets.segmentation_dataset import SegmentationDataset
-from deformsample.data.items import LabelledSplit, SplitDataset, collate, collate_labelled
+from deformsample.data.items import (
+    BasicTransform,
+    LabelledSplit,
+    SplitDataset,
+    collate,
+    collate_labelled,
+)
 from deformsample.data.seeding import EpochOrder, SeededItems
 from deformsample.data.splits import Division, Shares, Split
 from deformsample.errors import ArgumentError, DataError
@@ -52,7 +52,7 @@ class ImageData(pl.LightningDataModule):
         collate: Callable[[Sequence[Any]], Any],
         batch_size: int,
         num_workers: int,
-        augmentation: list[A.BasicTransform] | None,
+        augmentation: list[BasicTransform] | None,
         predict_split: Split,
         cache: str | None,
         cache_gigabytes: float | None,
@@ -204,7 +204,7 @@ class SegmentationData(ImageData):
         root: str | None = None,
         batch_size: int = 4,
         num_workers: int = 2,
-        augmentation: list[A.BasicTransform] | None = None,
+        augmentation: list[BasicTransform] | None = None,
         predict_split: Split = "val",
         cache: str | None = None,
         cache_gigabytes: float | None = None,
@@ -292,7 +292,7 @@ class ClassificationData(ImageData):
         level: int = 0,
         batch_size: int = 4,
         num_workers: int = 2,
-        augmentation: list[A.BasicTransform] | None = None,
+        augmentation: list[BasicTransform] | None = None,
         predict_split: Split = "val",
         cache: str | None = None,
         cache_gigabytes: float | None = None,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
-import albumentations as A
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +19,11 @@ from deformsample.data.datasets.classification_dataset import LabelledImage
 from deformsample.data.datasets.segmentation_dataset import Sample, SegmentationDataset
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.levels import read_level
+
+# Before the only import of albumentations, which otherwise asks the package index for updates.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+from albumentations import BasicTransform, Compose
 
 
 class Item(TypedDict):
@@ -61,12 +66,12 @@ class SplitDataset(Dataset[Item]):
         self,
         dataset: SegmentationDataset,
         samples: Sequence[Sample],
-        augmentation: Sequence[A.BasicTransform] = (),
+        augmentation: Sequence[BasicTransform] = (),
         cache: DecodedCache | None = None,
     ) -> None:
         self.dataset = dataset
         self.samples = samples
-        self.augmentation = A.Compose(list(augmentation)) if augmentation else None
+        self.augmentation = Compose(list(augmentation)) if augmentation else None
         self.cache = cache
 
     def __len__(self) -> int:
@@ -175,12 +180,12 @@ class LabelledSplit(Dataset[LabelledItem]):
         self,
         images: Sequence[LabelledImage],
         level: int = 0,
-        augmentation: Sequence[A.BasicTransform] = (),
+        augmentation: Sequence[BasicTransform] = (),
         cache: DecodedCache | None = None,
     ) -> None:
         self.images = images
         self.level = level
-        self.augmentation = A.Compose(list(augmentation)) if augmentation else None
+        self.augmentation = Compose(list(augmentation)) if augmentation else None
         self.cache = cache
 
     def __len__(self) -> int:
