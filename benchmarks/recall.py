@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import deformsample
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.data.from_config import build_data, read_config
 
 REACH = 15
@@ -39,7 +39,7 @@ def main() -> None:
     edges = [*options.widths, np.inf]
     counts = np.zeros((len(edges) - 1, 3), np.int64)
     predicted = 0
-    part = SplitDataset(data.dataset, chosen)
+    part = SegmentationSplit(data.dataset, chosen)
     for item in (part[number] for number in range(len(part))):
         truth = item["labels"].numpy()
         with torch.no_grad():

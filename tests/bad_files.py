@@ -29,9 +29,9 @@ from deformsample.checkpoints.archive import FORMAT
 from deformsample.checkpoints.builder import build_part
 from deformsample.data import Folder, Nifti
 from deformsample.data.cache import DecodedCache
-from deformsample.data.datasets.classification_dataset import LabelledFiles
+from deformsample.data.datasets.classification_dataset import CsvDataset
 from deformsample.data.datasets.nifti import Slice
-from deformsample.data.datasets.segmentation_dataset import Sample
+from deformsample.data.datasets.segmentation_dataset import SegmentationSample
 from deformsample.data.from_config import build_data, read_config
 from deformsample.data.splits import split_from_file
 from deformsample.errors import DeformsampleError
@@ -154,7 +154,7 @@ def colours_of(file: Path) -> Outcome:
 
 
 def _labels(data: Folder, file: Path) -> Outcome:
-    ids = data.read_labels(Sample("a", file, file))
+    ids = data.read_labels(SegmentationSample("a", file, file))
     assert ids.dtype == np.uint8
     assert ids.ndim == 2
     assert set(np.unique(ids)) <= {0, 1, 255}
@@ -232,7 +232,7 @@ def split_of(file: Path) -> Outcome:
 def rows_of(file: Path) -> Outcome:
     for stem in ("a", "b"):
         (file.parent / f"{stem}.png").touch()
-    data = LabelledFiles(str(file.parent), file.name, label="score")
+    data = CsvDataset(str(file.parent), file.name, label="score")
     labels = [image.label for image in data.images()]
     assert np.isfinite(labels).all()
     return labels

@@ -16,10 +16,10 @@ from PIL import Image
 
 from deformsample.cli.main import main
 from deformsample.conventions import Pixels
-from deformsample.data import Folder, SegmentationData
-from deformsample.data.datasets.classification_dataset import LabelledFiles
+from deformsample.data import Folder, SegmentationDataModule
+from deformsample.data.datasets.classification_dataset import CsvDataset
 from deformsample.data.datasets.nifti import Nifti
-from deformsample.data.datasets.segmentation_dataset import Sample
+from deformsample.data.datasets.segmentation_dataset import SegmentationSample
 from deformsample.errors import DataError, WriteError
 from deformsample.files.images import image_files, read_colours, read_ids, read_image
 from deformsample.files.slides import is_large, open_large
@@ -183,11 +183,11 @@ def test_scores_that_are_no_numbers_and_rows_that_are_too_long_are_named(tmp_pat
     for label in ("nan", "inf", "-Infinity", "1e999"):
         (tmp_path / "l.csv").write_text(f"path,label\na.png,{label}\n")
         with pytest.raises(DataError, match=rf"which is a number, but .*l\.csv says '{label}'"):
-            LabelledFiles(str(tmp_path), "l.csv", label="score").images()
+            CsvDataset(str(tmp_path), "l.csv", label="score").images()
     for rows in ("path,label\na.png,1,2\n", "path,label,path\na.png,1,b\n"):
         (tmp_path / "l.csv").write_text(rows)
         with pytest.raises(DataError, match=r"l\.csv"):
-            LabelledFiles(str(tmp_path), "l.csv", label="score")
+            CsvDataset(str(tmp_path), "l.csv", label="score")
 
 
 def test_voxels_that_are_no_numbers_are_black(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     def folder(root: str | None) -> Folder:
         return Folder(root, CLASSES)
 
-    data = SegmentationData(folder, str(tmp_path), cache=str(tmp_path / "file"))
+    data = SegmentationDataModule(folder, str(tmp_path), cache=str(tmp_path / "file"))
     data.setup("fit")
     with pytest.raises(WriteError, match="Expected to write"):
         data.parts["train"][0]
@@ -278,4 +278,6 @@ def test_a_pickle_in_the_cache_is_refused(tmp_path: Path) -> None:
 
 def test_labels_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"an image file at .*no\.png, but there is none"):
-        Folder(None, CLASSES).read_labels(Sample("a", tmp_path / "a.png", tmp_path / "no.png"))
+        Folder(None, CLASSES).read_labels(
+            SegmentationSample("a", tmp_path / "a.png", tmp_path / "no.png")
+        )

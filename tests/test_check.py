@@ -105,7 +105,7 @@ def test_images_with_a_class_each(tmp_path: Path, capsys: pytest.CaptureFixture[
             )
     config = tmp_path / "pets.yaml"
     config.write_text(
-        "task: classification\ndata:\n  dataset: {class_path: deformsample.data.ClassFolder}\n"
+        "task: classification\ndata:\n  dataset: {class_path: deformsample.data.ImageFolder}\n"
     )
     given = ["check", "--config", str(config), "--root", str(tmp_path)]
     assert main(given) == 0

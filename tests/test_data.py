@@ -17,8 +17,8 @@ from deformsample.data import (
     Cityscapes,
     DeepGlobe,
     Folder,
-    SegmentationData,
-    SplitDataset,
+    SegmentationDataModule,
+    SegmentationSplit,
 )
 from deformsample.data.cache import DecodedCache
 from deformsample.data.items import collate
@@ -328,8 +328,8 @@ def test_blue_marble_elsewhere_is_named(tmp_path: Path) -> None:
 # Loading
 
 
-def make_data(root: Path, **options: object) -> SegmentationData:
-    return SegmentationData(
+def make_data(root: Path, **options: object) -> SegmentationDataModule:
+    return SegmentationDataModule(
         lambda r: Folder(r, TWO, shares=(0.5, 0.5, 0)),
         str(root),
         num_workers=0,
@@ -349,15 +349,15 @@ def test_batches_have_images_and_labels_of_one_size(folder_tree: Path) -> None:
 def test_augmentation_changes_image_and_labels_together(folder_tree: Path) -> None:
     dataset = Folder(str(folder_tree), TWO, shares=(1, 0, 0))
     samples = dataset.samples("train")
-    plain = SplitDataset(dataset, samples)[0]
-    flipped = SplitDataset(dataset, samples, [A.HorizontalFlip(p=1.0)])[0]
+    plain = SegmentationSplit(dataset, samples)[0]
+    flipped = SegmentationSplit(dataset, samples, [A.HorizontalFlip(p=1.0)])[0]
     assert torch.equal(flipped["image"], plain["image"].flip(-1))
     assert torch.equal(flipped["labels"], plain["labels"].flip(-1))
 
 
 def test_augmentation_follows_the_seed(folder_tree: Path) -> None:
     dataset = Folder(str(folder_tree), TWO, shares=(1, 0, 0))
-    split = SplitDataset(dataset, dataset.samples("train"), [A.RandomCrop(32, 32)])
+    split = SegmentationSplit(dataset, dataset.samples("train"), [A.RandomCrop(32, 32)])
     torch.manual_seed(5)
     first = [split[0]["image"] for _ in range(4)]
     torch.manual_seed(5)
@@ -377,13 +377,13 @@ def test_labels_of_another_size_are_named(folder_tree: Path) -> None:
     assert samples[0].labels is not None
     save(samples[0].labels, np.zeros((10, 12), dtype=np.uint8))
     with pytest.raises(DataError, match=r"\(64, 96\) pixels.*\(10, 12\)"):
-        SplitDataset(dataset, samples)[0]
+        SegmentationSplit(dataset, samples)[0]
 
 
 def test_images_of_two_sizes_in_a_batch_are_named(histology_tree: Path) -> None:
     classes = {str(k): (k, k, k) for k in range(6)}
     dataset = Folder(str(histology_tree), classes, shares=(1, 0, 0))
-    split = SplitDataset(dataset, dataset.samples("train"))
+    split = SegmentationSplit(dataset, dataset.samples("train"))
     with pytest.raises(ArgumentError, match=r"one size.*`--data\.batch_size 1`"):
         collate([split[0], split[1]])
 
@@ -400,8 +400,8 @@ def test_a_cache_decodes_once_and_sees_changes(
     monkeypatch.setattr("deformsample.data.datasets.segmentation_dataset.read_image", counted)
     dataset = Folder(str(folder_tree), classes={"a": (0, 0, 0), "b": (255, 255, 255)})
     samples = dataset.samples("train")
-    plain = SplitDataset(dataset, samples)[0]
-    cached = SplitDataset(dataset, samples, cache=DecodedCache(tmp_path / "cache"))
+    plain = SegmentationSplit(dataset, samples)[0]
+    cached = SegmentationSplit(dataset, samples, cache=DecodedCache(tmp_path / "cache"))
     decoded.clear()
     for _ in range(2):
         item = cached[0]
@@ -420,10 +420,10 @@ def test_a_full_cache_keeps_what_it_has_and_decodes_the_rest(
 ) -> None:
     dataset = Folder(str(folder_tree), classes={"a": (0, 0, 0), "b": (255, 255, 255)})
     samples = dataset.samples("train")
-    plain = [SplitDataset(dataset, samples)[i] for i in range(2)]
+    plain = [SegmentationSplit(dataset, samples)[i] for i in range(2)]
     one = plain[0]["image"].numel() + plain[0]["labels"].numel()
     folder = tmp_path / "cache"
-    cached = SplitDataset(dataset, samples, cache=DecodedCache(folder, limit=one + 1000))
+    cached = SegmentationSplit(dataset, samples, cache=DecodedCache(folder, limit=one + 1000))
     for expected, item in zip(plain, (cached[i] for i in range(2)), strict=True):
         assert torch.equal(item["image"], expected["image"])
         assert torch.equal(item["labels"], expected["labels"])
@@ -433,7 +433,7 @@ def test_a_full_cache_keeps_what_it_has_and_decodes_the_rest(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("deformsample.data.cache.np.save", full)
-    unlimited = SplitDataset(dataset, samples, cache=DecodedCache(folder))
+    unlimited = SegmentationSplit(dataset, samples, cache=DecodedCache(folder))
     assert torch.equal(unlimited[1]["image"], plain[1]["image"])
     assert len(list(folder.iterdir())) == 2
 
@@ -445,6 +445,8 @@ def test_cached_labels_belong_to_their_settings(hrf_tree: Path, tmp_path: Path) 
     labels = []
     for names in (classes, swapped):
         dataset = Folder(str(hrf_tree), names, "colours", split_file="hrf_split.csv")
-        labels.append(SplitDataset(dataset, dataset.samples("train"), cache=cache)[0]["labels"])
+        labels.append(
+            SegmentationSplit(dataset, dataset.samples("train"), cache=cache)[0]["labels"]
+        )
     assert torch.equal(labels[0] == 1, labels[1] == 2)
     assert bool((labels[0] == 1).any())

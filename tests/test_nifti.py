@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from deformsample.cli.main import main
-from deformsample.data import Nifti, SegmentationData
+from deformsample.data import Nifti, SegmentationDataModule
 from deformsample.data.splits import Split
 from deformsample.errors import ArgumentError, DataError
 
@@ -141,7 +141,7 @@ def test_wrong_volumes_and_arguments_are_named(brats: Path, tmp_path: Path) -> N
 
 
 def test_all_slices_are_loaded(brats: Path) -> None:
-    data = SegmentationData(
+    data = SegmentationDataModule(
         lambda root: Nifti(root, CLASSES, VALUES), str(brats), batch_size=3, num_workers=0
     )
     data.setup("fit")

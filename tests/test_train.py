@@ -377,7 +377,7 @@ def test_balanced_classes_are_counted_once_and_kept(cwfid_tree: Path, in_tmp: Pa
         "--model.loss.density.important={crop: 2}",
     ]
     last = fit("cwfid.yaml", cwfid_tree, in_tmp / "run", *more)
-    kept = torch.load(last, weights_only=True)["SegmentationData"]["shares"]
+    kept = torch.load(last, weights_only=True)["SegmentationDataModule"]["shares"]
     counts = np.zeros(3)
     for n in range(3):
         ids = np.asarray(Image.open(cwfid_tree / "labels" / f"{n:03}.png"))
@@ -389,7 +389,7 @@ def test_balanced_classes_are_counted_once_and_kept(cwfid_tree: Path, in_tmp: Pa
         Image.fromarray(pixels).save(label)
     more += ["--trainer.max_epochs=2", "--ckpt_path=last"]
     again = fit("cwfid.yaml", cwfid_tree, in_tmp / "run", *more)
-    assert torch.load(again, weights_only=True)["SegmentationData"]["shares"] == kept
+    assert torch.load(again, weights_only=True)["SegmentationDataModule"]["shares"] == kept
     unknown = ["--model.loss.density.important={wheat: 2}"]
     arguments = ["--config=cwfid.yaml", f"--data.root={cwfid_tree}", "--output=other"]
     assert main([*arguments, *SMALL, *SHORT, *unknown]) == 1

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.data.from_config import build_data, merged_classes, read_config
 from deformsample.errors import DataError
 from deformsample.evaluation.accuracy import accuracy
@@ -43,7 +43,7 @@ def _measure(options: argparse.Namespace) -> None:
     model = load(options.checkpoint, options.device, options.trust, kind=SegmentationModel)
     content = read_config(options.config)
     data = build_data(content, options.root, options.config)
-    part = SplitDataset(data.dataset, data.dataset.samples(options.split), (), data.cache)
+    part = SegmentationSplit(data.dataset, data.dataset.samples(options.split), (), data.cache)
     if options.cost:
         result = cost(model.segmenter, part)
     else:

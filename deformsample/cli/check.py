@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, get_args
 from tqdm import tqdm
 
 from deformsample.cli.failures import one_line
-from deformsample.data import ClassificationData
+from deformsample.data import ClassificationDataModule
 from deformsample.data.checking import (
     Checked,
     Finding,
@@ -80,7 +80,7 @@ def _segmented(content: Mapping[str, Any], options: argparse.Namespace) -> _Foun
 
 
 def _labelled(content: Mapping[str, Any], options: argparse.Namespace) -> _Found:
-    data = build_any_data(ClassificationData, content, options.root, options.config)
+    data = build_any_data(ClassificationDataModule, content, options.root, options.config)
     names = list(data.classes)
     checked = {
         split: _split(

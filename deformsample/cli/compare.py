@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from deformsample.conventions import Colour
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError
 from deformsample.files.writing import whole_file
@@ -211,5 +211,5 @@ def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None
             f"Expected `--index` from 0 to {len(samples) - 1} for the split {options.split!r}, but "
             f"got {options.index}."
         )
-    item = SplitDataset(data.dataset, samples)[options.index]
+    item = SegmentationSplit(data.dataset, samples)[options.index]
     return item["image"], item["labels"]

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deformsample.conventions import IGNORE_INDEX, Pixels, Size
-from deformsample.data.datasets.classification_dataset import LabelledImage
-from deformsample.data.datasets.segmentation_dataset import Sample, SegmentationDataset
+from deformsample.data.datasets.classification_dataset import ClassificationSample
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.errors import DataError
 from deformsample.files.levels import read_level
 
@@ -64,7 +64,7 @@ def check_all(
         return list(progress(pool.map(check, samples)))
 
 
-def check_sample(dataset: SegmentationDataset, sample: Sample) -> Checked:
+def check_sample(dataset: SegmentationDataset, sample: SegmentationSample) -> Checked:
     """Read one image and its labels, as training would."""
     findings: list[Finding] = []
     read: list[Pixels] = []
@@ -85,7 +85,7 @@ def check_sample(dataset: SegmentationDataset, sample: Sample) -> Checked:
     return _checked(sample.image, image, findings, counts)
 
 
-def check_labelled(level: int, labelled: LabelledImage) -> Checked:
+def check_labelled(level: int, labelled: ClassificationSample) -> Checked:
     """Read one image with a class or a score, as training would at that level."""
     try:
         image = read_level(labelled.file, level)

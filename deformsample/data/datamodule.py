@@ -16,21 +16,24 @@ from torch.utils.data.distributed import DistributedSampler
 
 from deformsample.conventions import Colour
 from deformsample.data.cache import DecodedCache
-from deformsample.data.datasets.classification_dataset import LabelledDataset, LabelledImage
+from deformsample.data.datasets.classification_dataset import (
+    ClassificationDataset,
+    ClassificationSample,
+)
 from deformsample.data.datasets.segmentation_dataset import SegmentationDataset
 from deformsample.data.items import (
     BasicTransform,
-    LabelledSplit,
-    SplitDataset,
+    ClassificationSplit,
+    SegmentationSplit,
     collate,
     collate_labelled,
 )
 from deformsample.data.seeding import EpochOrder, SeededItems
-from deformsample.data.splits import Division, Shares, Split
+from deformsample.data.splits import RandomSplit, Split, Splitter
 from deformsample.errors import ArgumentError, DataError
 
 
-class ImageData(pl.LightningDataModule):
+class ImageDataModule(pl.LightningDataModule):
     """Loads the splits of a data set for training, validation, test and prediction.
 
     The order of training images and their augmentation follow from the seed, the epoch and the
@@ -180,7 +183,7 @@ class ImageData(pl.LightningDataModule):
         )
 
 
-class SegmentationData(ImageData):
+class SegmentationDataModule(ImageDataModule):
     """Loads any segmentation data set for training, validation, test and prediction.
 
     Args:
@@ -219,7 +222,7 @@ class SegmentationData(ImageData):
             cache_gigabytes,
         )
         self.dataset = dataset(root)
-        self.parts: dict[Split, SplitDataset] = {}
+        self.parts: dict[Split, SegmentationSplit] = {}
         self.shares: list[float] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -255,7 +258,7 @@ class SegmentationData(ImageData):
         """How many classes there are."""
         return len(self.dataset.classes)
 
-    def _part(self, split: Split) -> SplitDataset:
+    def _part(self, split: Split) -> SegmentationSplit:
         samples = self.dataset.samples(split)
         if not samples:
             raise DataError(
@@ -263,32 +266,32 @@ class SegmentationData(ImageData):
                 "found none: check `--data.root` and how the data set is divided."
             )
         augmentation = self.augmentation if split == "train" else ()
-        return SplitDataset(self.dataset, samples, augmentation, self.cache)
+        return SegmentationSplit(self.dataset, samples, augmentation, self.cache)
 
 
-class ClassificationData(ImageData):
+class ClassificationDataModule(ImageDataModule):
     """Loads images with a label each for training, validation, test and prediction.
 
     Args:
         dataset: class of the data set; it is called with ``root``.
         root: folder of the data.
-        division: into train, val and test; ``None`` for the data set's own, or, if it has none,
-            :class:`Shares`.
+        splitter: into train, val and test; ``None`` for the data set's own, or, if it has none,
+            :class:`RandomSplit`.
         level: how often images are halved, by means of 2 x 2 pixels, when they are read. Of slides
             and large TIFFs, only that level is ever in memory.
         batch_size: images per step and device. Images of different sizes need 1.
         num_workers: processes that read images; they stay alive between epochs.
         augmentation: albumentations transforms for training, applied to the image at its level.
         predict_split: which split ``predict`` works on.
-        cache: folder for decoded images, as of :class:`SegmentationData`; 3 bytes a pixel.
+        cache: folder for decoded images, as of :class:`SegmentationDataModule`; 3 bytes a pixel.
         cache_gigabytes: how much the folder may hold.
     """
 
     def __init__(
         self,
-        dataset: Callable[[str | None], LabelledDataset],
+        dataset: Callable[[str | None], ClassificationDataset],
         root: str | None = None,
-        division: Division | None = None,
+        splitter: Splitter | None = None,
         level: int = 0,
         batch_size: int = 4,
         num_workers: int = 2,
@@ -309,9 +312,9 @@ class ClassificationData(ImageData):
         if level < 0:
             raise ArgumentError(f"Expected `level` of at least 0, but got {level}.")
         self.dataset = dataset(root)
-        self.division = division
+        self.splitter = splitter
         self.level = level
-        self.parts: dict[Split, LabelledSplit] = {}
+        self.parts: dict[Split, ClassificationSplit] = {}
 
     @property
     def classes(self) -> Sequence[str]:
@@ -323,25 +326,25 @@ class ClassificationData(ImageData):
         """How many scores an image gets, one for each class or a single one."""
         return max(1, len(self.dataset.classes))
 
-    def images(self, split: Split) -> list[LabelledImage]:
+    def images(self, split: Split) -> list[ClassificationSample]:
         """Those of a split, in order, without reading them."""
         images = self.dataset.images()
         split_of = self._divided(images)
         return [image for image in images if split_of.get(image.name) == split]
 
-    def _part(self, split: Split) -> LabelledSplit:
+    def _part(self, split: Split) -> ClassificationSplit:
         own = self.images(split)
         if not own:
             raise DataError(
                 f"Expected images in the split {split!r} of {type(self.dataset).__name__}, but "
-                "found none: check `--data.root` and `data.division`."
+                "found none: check `--data.root` and `data.splitter`."
             )
         augmentation = self.augmentation if split == "train" else ()
-        return LabelledSplit(own, self.level, augmentation, self.cache)
+        return ClassificationSplit(own, self.level, augmentation, self.cache)
 
-    def _divided(self, images: Sequence[LabelledImage]) -> dict[str, str]:
+    def _divided(self, images: Sequence[ClassificationSample]) -> dict[str, str]:
         told = {image.name: image.split for image in images if image.split is not None}
-        if self.division is None and told:
+        if self.splitter is None and told:
             return told
         names = [image.name for image in images]
-        return (self.division or Shares()).divide(names, self.dataset.root)
+        return (self.splitter or RandomSplit()).divide(names, self.dataset.root)

@@ -15,18 +15,19 @@ from torch.utils.data import Dataset
 
 from deformsample.conventions import Pixels
 from deformsample.data.cache import DecodedCache
-from deformsample.data.datasets.classification_dataset import LabelledImage
-from deformsample.data.datasets.segmentation_dataset import Sample, SegmentationDataset
+from deformsample.data.datasets.classification_dataset import ClassificationSample
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.levels import read_level
 
 # Before the only import of albumentations, which otherwise asks the package index for updates.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-from albumentations import BasicTransform, Compose
+from albumentations import BasicTransform as BasicTransform  # for the data module
+from albumentations import Compose
 
 
-class Item(TypedDict):
+class SegmentationItem(TypedDict):
     """One image with its labels."""
 
     image: Tensor
@@ -39,7 +40,7 @@ class Item(TypedDict):
     """Of the sample in its split."""
 
 
-class Batch(TypedDict):
+class SegmentationBatch(TypedDict):
     """Images of one size with their labels."""
 
     image: Tensor
@@ -52,7 +53,7 @@ class Batch(TypedDict):
     """(b,) of the samples in their split."""
 
 
-class SplitDataset(Dataset[Item]):
+class SegmentationSplit(Dataset[SegmentationItem]):
     """The samples of one split, read and augmented at full resolution.
 
     Args:
@@ -65,7 +66,7 @@ class SplitDataset(Dataset[Item]):
     def __init__(
         self,
         dataset: SegmentationDataset,
-        samples: Sequence[Sample],
+        samples: Sequence[SegmentationSample],
         augmentation: Sequence[BasicTransform] = (),
         cache: DecodedCache | None = None,
     ) -> None:
@@ -81,7 +82,7 @@ class SplitDataset(Dataset[Item]):
         """Of the image of that index."""
         return self.samples[index].image
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> SegmentationItem:
         sample = self.samples[index]
         image, labels = self._read(sample)
         if image.shape[:2] != labels.shape:
@@ -100,14 +101,14 @@ class SplitDataset(Dataset[Item]):
             "index": index,
         }
 
-    def read_labels(self, sample: Sample) -> Pixels:
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         """The class ids of a sample, not augmented."""
         read = partial(self.dataset.read_labels, sample)
         if self.cache is None or sample.labels is None:
             return read()
         return self.cache.get(f"labels|{self._key(sample)}", sample.labels, read)
 
-    def _read(self, sample: Sample) -> tuple[Pixels, Pixels]:
+    def _read(self, sample: SegmentationSample) -> tuple[Pixels, Pixels]:
         image = partial(self.dataset.read_image, sample)
         if self.cache is None or sample.labels is None:
             return image(), self.read_labels(sample)
@@ -116,11 +117,11 @@ class SplitDataset(Dataset[Item]):
             self.read_labels(sample),
         )
 
-    def _key(self, sample: Sample) -> str:
+    def _key(self, sample: SegmentationSample) -> str:
         return f"{self.dataset.settings}|{sample.name}"
 
 
-def collate(items: Sequence[Item]) -> Batch:
+def collate(items: Sequence[SegmentationItem]) -> SegmentationBatch:
     """Stack images of one size.
 
     Raises:
@@ -140,7 +141,7 @@ def collate(items: Sequence[Item]) -> Batch:
     }
 
 
-class LabelledItem(TypedDict):
+class ClassificationItem(TypedDict):
     """One image with its label."""
 
     image: Tensor
@@ -153,7 +154,7 @@ class LabelledItem(TypedDict):
     """Of the image in its split."""
 
 
-class LabelledBatch(TypedDict):
+class ClassificationBatch(TypedDict):
     """Images of one size with their labels."""
 
     image: Tensor
@@ -166,7 +167,7 @@ class LabelledBatch(TypedDict):
     """(b,) of the images in their split."""
 
 
-class LabelledSplit(Dataset[LabelledItem]):
+class ClassificationSplit(Dataset[ClassificationItem]):
     """The images of one split, read and augmented.
 
     Args:
@@ -178,7 +179,7 @@ class LabelledSplit(Dataset[LabelledItem]):
 
     def __init__(
         self,
-        images: Sequence[LabelledImage],
+        images: Sequence[ClassificationSample],
         level: int = 0,
         augmentation: Sequence[BasicTransform] = (),
         cache: DecodedCache | None = None,
@@ -195,7 +196,7 @@ class LabelledSplit(Dataset[LabelledItem]):
         """Of the image of that index."""
         return self.images[index].file
 
-    def __getitem__(self, index: int) -> LabelledItem:
+    def __getitem__(self, index: int) -> ClassificationItem:
         image = self.images[index]
         read = partial(read_level, image.file, self.level)
         purpose = f"level {self.level}"
@@ -208,7 +209,7 @@ class LabelledSplit(Dataset[LabelledItem]):
         return {"image": own, "label": image.label, "index": index}
 
 
-def collate_labelled(items: Sequence[LabelledItem]) -> LabelledBatch:
+def collate_labelled(items: Sequence[ClassificationItem]) -> ClassificationBatch:
     """Stack images of one size.
 
     Raises:

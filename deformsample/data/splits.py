@@ -112,7 +112,7 @@ def group(stem: str, pattern: str | None) -> str:
     return match.group(1) if match.re.groups else match.group(0)
 
 
-class Division(ABC):
+class Splitter(ABC):
     """Which images are in which split, by their names."""
 
     @abstractmethod
@@ -125,7 +125,7 @@ class Division(ABC):
         """
 
 
-class Shares(Division):
+class RandomSplit(Splitter):
     """At random, the same for the same names and seed.
 
     Args:
@@ -146,13 +146,13 @@ class Shares(Division):
         self.seed = seed
 
     def divide(self, names: Sequence[str], root: Path) -> dict[str, str]:
-        """See :class:`Division`."""
+        """See :class:`Splitter`."""
         return seeded_split(
             names, shares=self.shares, group_pattern=self.group_pattern, seed=self.seed
         )
 
 
-class SplitFile(Division):
+class SplitFile(Splitter):
     """As a file says.
 
     Args:
@@ -164,11 +164,11 @@ class SplitFile(Division):
         self.file = file
 
     def divide(self, names: Sequence[str], root: Path) -> dict[str, str]:
-        """See :class:`Division`."""
+        """See :class:`Splitter`."""
         return split_from_file(names, own_or_shipped(root, self.file))
 
 
-class Folds(Division):
+class KFold(Splitter):
     """Cross-validation: one fold is tested, the next one chooses the best epoch, the others train.
 
     Groups go to the folds in their order, one by one, so the folds are as even as can be.
@@ -176,7 +176,7 @@ class Folds(Division):
     Args:
         count: how many folds there are, at least 3.
         fold: which one is tested, from 0.
-        group_pattern: as of :class:`Shares`.
+        group_pattern: as of :class:`RandomSplit`.
     """
 
     def __init__(self, count: int = 5, fold: int = 0, group_pattern: str | None = None) -> None:
@@ -190,7 +190,7 @@ class Folds(Division):
         self.group_pattern = group_pattern
 
     def divide(self, names: Sequence[str], root: Path) -> dict[str, str]:
-        """See :class:`Division`."""
+        """See :class:`Splitter`."""
         group_of = {name: group(name, self.group_pattern) for name in names}
         groups = sorted(set(group_of.values()))
         if len(groups) < self.count:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from deformsample.conventions import IGNORE_INDEX
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.geometry import unwarp_labels
 from deformsample.metrics.iou import boundary_counts, confusion, iou_report, mean_iou
 from deformsample.segmenters import SampledPrediction, SampledSegmenter, Segmenter
@@ -19,7 +19,7 @@ from deformsample.segmenters import SampledPrediction, SampledSegmenter, Segment
 @torch.no_grad()
 def accuracy(
     segmenter: Segmenter,
-    part: SplitDataset,
+    part: SegmentationSplit,
     merged: Mapping[str, Sequence[str]],
     boundary_width: int,
 ) -> dict[str, float]:

@@ -14,12 +14,12 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from deformsample.conventions import STAGES
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.segmenters import Segmenter
 
 
 @torch.no_grad()
-def cost(segmenter: Segmenter, part: SplitDataset, repeats: int = 5) -> dict[str, float]:
+def cost(segmenter: Segmenter, part: SegmentationSplit, repeats: int = 5) -> dict[str, float]:
     """Measure what the segmentation of one image costs, on the segmenter's device.
 
     Args:

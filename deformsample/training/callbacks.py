@@ -10,7 +10,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from deformsample.data import Batch, ClassificationData, LabelledBatch, SegmentationData
+from deformsample.data import (
+    ClassificationBatch,
+    ClassificationDataModule,
+    SegmentationBatch,
+    SegmentationDataModule,
+)
 from deformsample.files.images import write_image
 from deformsample.files.writing import whole_file
 from deformsample.plotting import comparison_figure, picture_of
@@ -42,7 +47,7 @@ class PictureLogger(pl.Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: SegmentationBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -83,13 +88,13 @@ class PredictionWriter(pl.Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: SegmentationBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Write one batch."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, SegmentationData)
+        assert isinstance(data, SegmentationDataModule)
         samples = data.parts[data.predict_split].samples
         for index, labels in zip(batch["index"].tolist(), outputs, strict=True):
             sample = samples[index]
@@ -125,7 +130,7 @@ class ScoreWriter(pl.Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: LabelledBatch,
+        batch: ClassificationBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -136,7 +141,7 @@ class ScoreWriter(pl.Callback):
         """Write the rows of all processes, and say where they are."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(pl_module, ClassificationTask)
-        assert isinstance(data, ClassificationData)
+        assert isinstance(data, ClassificationDataModule)
         parts: list[Any] = [self._rows]
         if trainer.world_size > 1:
             parts = [None] * trainer.world_size

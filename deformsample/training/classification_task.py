@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric
 from deformsample.checkpoints.archive import FORMAT
 from deformsample.checkpoints.card import model_card
 from deformsample.classifiers import Classifier
-from deformsample.data import ClassificationData, LabelledBatch
+from deformsample.data import ClassificationBatch, ClassificationDataModule
 from deformsample.metrics.scores import ClassMeasures, Measures, ScoreMeasures
 
 
@@ -60,22 +60,22 @@ class ClassificationTask(pl.LightningModule):
         scores: Tensor = self.classifier(image)
         return scores
 
-    def training_step(self, batch: LabelledBatch, batch_index: int) -> Tensor:
+    def training_step(self, batch: ClassificationBatch, batch_index: int) -> Tensor:
         """One step."""
         loss = self._loss(self(batch["image"]), batch["label"])
         size = len(batch["image"])
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=size)
         return loss
 
-    def validation_step(self, batch: LabelledBatch, batch_index: int) -> None:
+    def validation_step(self, batch: ClassificationBatch, batch_index: int) -> None:
         """Measure one batch."""
         self._measure(batch)
 
-    def test_step(self, batch: LabelledBatch, batch_index: int) -> None:
+    def test_step(self, batch: ClassificationBatch, batch_index: int) -> None:
         """Measure one batch."""
         self._measure(batch)
 
-    def predict_step(self, batch: LabelledBatch, batch_index: int) -> Tensor:
+    def predict_step(self, batch: ClassificationBatch, batch_index: int) -> Tensor:
         """Probabilities (b, k) of the classes, or scores (b, 1)."""
         scores: Tensor = self(batch["image"]).float()
         return scores.softmax(dim=1) if self.classes else scores
@@ -102,7 +102,7 @@ class ClassificationTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what it takes to rebuild the classifier without the configuration, and its card."""
         data = getattr(self.trainer, "datamodule", None)
-        own = data if isinstance(data, ClassificationData) else None
+        own = data if isinstance(data, ClassificationDataModule) else None
         checkpoint["deformsample"] = {
             "format": FORMAT,
             "classifier": self.architecture,
@@ -119,7 +119,7 @@ class ClassificationTask(pl.LightningModule):
             return F.cross_entropy(scores, label.long())
         return F.mse_loss(scores[:, 0], label)
 
-    def _measure(self, batch: LabelledBatch) -> None:
+    def _measure(self, batch: ClassificationBatch) -> None:
         scores, label = self(batch["image"]).float(), batch["label"]
         self.mean_loss.update(self._loss(scores, label), weight=len(label))
         self.measures.update(scores, label)

@@ -11,12 +11,12 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from deformsample.data import Batch, LabelledBatch
+from deformsample.data import ClassificationBatch, SegmentationBatch
 from deformsample.data.splits import Split
 from deformsample.errors import SamplingError, TrainingError
 from deformsample.geometry import sample_areas
 
-AnyBatch: TypeAlias = "Batch | LabelledBatch"
+AnyBatch: TypeAlias = "SegmentationBatch | ClassificationBatch"
 
 COLLAPSED = 0.01
 """Of the image; uniform sampling has half of its samples on half of it."""

@@ -16,7 +16,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from deformsample.checkpoints.archive import FORMAT
 from deformsample.checkpoints.card import model_card
 from deformsample.conventions import IGNORE_INDEX, Colour
-from deformsample.data import Batch, SegmentationData
+from deformsample.data import SegmentationBatch, SegmentationDataModule
 from deformsample.errors import ArgumentError
 from deformsample.losses import DensityTerm
 from deformsample.metrics.budget_curve import BudgetCurve
@@ -109,7 +109,7 @@ class SegmentationTask(pl.LightningModule):
         prediction: Prediction = self.segmenter(image, labels)
         return prediction
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+    def training_step(self, batch: SegmentationBatch, batch_index: int) -> Tensor:
         """One step of joint training."""
         image, labels = batch["image"], batch["labels"]
         terms = self.loss(self(image, labels), labels, self._progress())
@@ -121,15 +121,15 @@ class SegmentationTask(pl.LightningModule):
                 self.log(f"train/{name}", value, on_step=True, on_epoch=False, batch_size=size)
         return loss
 
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
+    def validation_step(self, batch: SegmentationBatch, batch_index: int) -> None:
         """Measure one batch."""
         self._measure(batch, "val")
 
-    def test_step(self, batch: Batch, batch_index: int) -> None:
+    def test_step(self, batch: SegmentationBatch, batch_index: int) -> None:
         """Measure one batch."""
         self._measure(batch, "test")
 
-    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
+    def predict_step(self, batch: SegmentationBatch, batch_index: int) -> Tensor:
         """Full-resolution labels (b, H, W) uint8."""
         return self.segmenter.segment(batch["image"])
 
@@ -176,14 +176,14 @@ class SegmentationTask(pl.LightningModule):
     def _class_shares(self) -> Sequence[float]:
         """Counted by the first process for all of them."""
         if (data := self._data()) is None:
-            raise ArgumentError("Expected SegmentationData for `class_weights: balanced`.")
+            raise ArgumentError("Expected SegmentationDataModule for `class_weights: balanced`.")
         counted = data.class_shares() if self.trainer.is_global_zero else []
         data.shares = shares = self.trainer.strategy.broadcast(counted)
         return shares
 
-    def _data(self) -> SegmentationData | None:
+    def _data(self) -> SegmentationDataModule | None:
         data = getattr(self.trainer, "datamodule", None)
-        return data if isinstance(data, SegmentationData) else None
+        return data if isinstance(data, SegmentationDataModule) else None
 
     def _progress(self) -> float:
         """How far training is, from 0 to 1; 1 outside of training."""
@@ -191,7 +191,7 @@ class SegmentationTask(pl.LightningModule):
             return 1.0
         return min(1.0, self.global_step / self.trainer.estimated_stepping_batches)
 
-    def _measure(self, batch: Batch, stage: str) -> None:
+    def _measure(self, batch: SegmentationBatch, stage: str) -> None:
         image, labels = batch["image"], batch["labels"]
         prediction = self(image, labels)
         terms = self.loss(prediction, labels, self._progress())

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from deformsample.conventions import IGNORE_INDEX, Pixels
-from deformsample.data.datasets.segmentation_dataset import Sample, SegmentationDataset
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.data.splits import Split
 from deformsample.errors import DataError
 from deformsample.files.images import read_image
@@ -48,7 +48,7 @@ class BlueMarble(SegmentationDataset):
     def __init__(self, root: str | None = None) -> None:
         self.root = _package_folder() if root is None else Path(root).expanduser()
 
-    def samples(self, split: Split) -> list[Sample]:
+    def samples(self, split: Split) -> list[SegmentationSample]:
         """See :class:`SegmentationDataset`."""
         for file in (self._picture, self._mask):
             if not file.is_file():
@@ -60,16 +60,16 @@ class BlueMarble(SegmentationDataset):
             block for block in range(_BLOCKS) if block not in _VAL_BLOCKS + _TEST_BLOCKS
         ]
         return [
-            Sample(f"block{block:02}_band{band}", self._picture, self._mask)
+            SegmentationSample(f"block{block:02}_band{band}", self._picture, self._mask)
             for block in chosen
             for band in range(_BANDS)
         ]
 
-    def read_image(self, sample: Sample) -> Pixels:
+    def read_image(self, sample: SegmentationSample) -> Pixels:
         """See :class:`SegmentationDataset`."""
         return _tile(self._image, sample.name)
 
-    def read_labels(self, sample: Sample) -> Pixels:
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         """See :class:`SegmentationDataset`."""
         return _tile(self._labels, sample.name)
 

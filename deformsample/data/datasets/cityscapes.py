@@ -8,8 +8,8 @@ import numpy as np
 
 from deformsample.conventions import IGNORE_INDEX, Pixels
 from deformsample.data.datasets.segmentation_dataset import (
-    Sample,
     SegmentationDataset,
+    SegmentationSample,
     check_folder,
 )
 from deformsample.data.splits import Split
@@ -59,7 +59,7 @@ class Cityscapes(SegmentationDataset):
     def __init__(self, root: str | None) -> None:
         self.root = Path(root or "data/cityscapes").expanduser()
 
-    def samples(self, split: Split) -> list[Sample]:
+    def samples(self, split: Split) -> list[SegmentationSample]:
         """See :class:`SegmentationDataset`."""
         images = check_folder(self.root / "leftImg8bit" / split, "Cityscapes images")
         labels = check_folder(self.root / "gtFine" / split, "Cityscapes labels")
@@ -71,10 +71,10 @@ class Cityscapes(SegmentationDataset):
                 raise DataError(
                     f"Expected labels for {image} at {partner}, but there is no such file."
                 )
-            found.append(Sample(name, image, partner))
+            found.append(SegmentationSample(name, image, partner))
         return found
 
-    def read_labels(self, sample: Sample) -> Pixels:
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         """See :class:`SegmentationDataset`."""
         assert sample.labels is not None
         ids = read_ids(sample.labels)
@@ -89,7 +89,7 @@ class Cityscapes(SegmentationDataset):
         """See :class:`SegmentationDataset`."""
         return np.array(_LABEL_IDS, dtype=np.uint8)[ids]
 
-    def prediction_name(self, sample: Sample) -> str:
+    def prediction_name(self, sample: SegmentationSample) -> str:
         """See :class:`SegmentationDataset`."""
         return f"{sample.name}_pred_labelIds.png"
 

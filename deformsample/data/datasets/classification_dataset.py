@@ -19,7 +19,7 @@ from deformsample.files.slides import SLIDE_SUFFIXES
 
 
 @dataclass(frozen=True)
-class LabelledImage:
+class ClassificationSample:
     """An image file and what is said of it."""
 
     name: str
@@ -33,7 +33,7 @@ class LabelledImage:
     """Where the data set itself says so."""
 
 
-class LabelledDataset(ABC):
+class ClassificationDataset(ABC):
     """Files with a label each.
 
     Attributes:
@@ -45,7 +45,7 @@ class LabelledDataset(ABC):
     classes: Sequence[str]
 
     @abstractmethod
-    def images(self) -> list[LabelledImage]:
+    def images(self) -> list[ClassificationSample]:
         """All images, in order, without reading them.
 
         Raises:
@@ -53,7 +53,7 @@ class LabelledDataset(ABC):
         """
 
 
-class ClassFolder(LabelledDataset):
+class ImageFolder(ClassificationDataset):
     """One folder for each class, which holds its images: ``root/CLASS/NAME.*``.
 
     Images may be in any format that is read, slides included.
@@ -70,17 +70,17 @@ class ClassFolder(LabelledDataset):
         if missing := sorted(set(self.classes) - set(folders)):
             raise DataError(f"Expected a folder for each class in {self.root}, but not: {missing}.")
 
-    def images(self) -> list[LabelledImage]:
-        """See :class:`LabelledDataset`."""
+    def images(self) -> list[ClassificationSample]:
+        """See :class:`ClassificationDataset`."""
         return _unique(
-            LabelledImage(_name(file, self.root), file, number)
+            ClassificationSample(_name(file, self.root), file, number)
             for number, name in enumerate(self.classes)
             for file in files_in(self.root / name)
             if _is_image(file)
         )
 
 
-class LabelledFiles(LabelledDataset):
+class CsvDataset(ClassificationDataset):
     """Images and labels as a CSV file lists them.
 
     Its first row names the columns: ``path``, ``label`` and, if the data set is divided already,
@@ -108,10 +108,10 @@ class LabelledFiles(LabelledDataset):
         found = sorted({row["label"] for row in self.rows})
         self.classes = [] if label == "score" else _checked(classes or found, self.file)
 
-    def images(self) -> list[LabelledImage]:
-        """See :class:`LabelledDataset`."""
+    def images(self) -> list[ClassificationSample]:
+        """See :class:`ClassificationDataset`."""
         return _unique(
-            LabelledImage(_name(file, self.root), file, self._number(row), row.get("split"))
+            ClassificationSample(_name(file, self.root), file, self._number(row), row.get("split"))
             for row in self.rows
             for file in self._files(row["path"])
         )
@@ -186,8 +186,8 @@ def _checked(classes: list[str], where: Path) -> list[str]:
     return classes
 
 
-def _unique(images: Iterable[LabelledImage]) -> list[LabelledImage]:
-    found: dict[str, LabelledImage] = {}
+def _unique(images: Iterable[ClassificationSample]) -> list[ClassificationSample]:
+    found: dict[str, ClassificationSample] = {}
     for image in images:
         if image.name in found:
             raise DataError(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from deformsample.conventions import Pixels
 from deformsample.data.datasets.segmentation_dataset import (
-    Sample,
     SegmentationDataset,
+    SegmentationSample,
     check_folder,
 )
 from deformsample.data.splits import Split, seeded_split
@@ -43,7 +43,7 @@ class DeepGlobe(SegmentationDataset):
         self.root = Path(root or "data/deepglobe").expanduser()
         self.seed = seed
 
-    def samples(self, split: Split) -> list[Sample]:
+    def samples(self, split: Split) -> list[SegmentationSample]:
         """See :class:`SegmentationDataset`."""
         files = image_files(check_folder(self.root / "train", "DeepGlobe images and masks"))
         images = {f.stem.removesuffix(_IMAGE): f for f in files if f.stem.endswith(_IMAGE)}
@@ -55,12 +55,12 @@ class DeepGlobe(SegmentationDataset):
                 )
         division = seeded_split(list(images), shares=_SHARES, group_pattern=None, seed=self.seed)
         return [
-            Sample(name, file, masks[name])
+            SegmentationSample(name, file, masks[name])
             for name, file in images.items()
             if division[name] == split
         ]
 
-    def read_labels(self, sample: Sample) -> Pixels:
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         """See :class:`SegmentationDataset`."""
         assert sample.labels is not None
         return ids_from_colours(
@@ -75,6 +75,6 @@ class DeepGlobe(SegmentationDataset):
         """See :class:`SegmentationDataset`."""
         return colours_from_ids(ids, palette(self.classes))
 
-    def prediction_name(self, sample: Sample) -> str:
+    def prediction_name(self, sample: SegmentationSample) -> str:
         """See :class:`SegmentationDataset`."""
         return f"{sample.name}{_LABELS}.png"

@@ -8,8 +8,8 @@ from typing import Literal
 
 from deformsample.conventions import Colour, Pixels
 from deformsample.data.datasets.segmentation_dataset import (
-    Sample,
     SegmentationDataset,
+    SegmentationSample,
     by_stem,
     check_folder,
 )
@@ -65,7 +65,7 @@ class Folder(SegmentationDataset):
         self.group_pattern = group_pattern
         self.seed = seed
 
-    def samples(self, split: Split) -> list[Sample]:
+    def samples(self, split: Split) -> list[SegmentationSample]:
         """See :class:`SegmentationDataset`."""
         found, faults = self.listing(split)
         if faults:
@@ -73,7 +73,7 @@ class Folder(SegmentationDataset):
             raise DataError(faults[0] + (more if len(faults) > 1 else ""))
         return found
 
-    def listing(self, split: Split) -> tuple[list[Sample], list[str]]:
+    def listing(self, split: Split) -> tuple[list[SegmentationSample], list[str]]:
         """See :class:`SegmentationDataset`."""
         faults: list[str] = []
         images = by_stem(image_files(check_folder(self.root / "images", "images")), faults)
@@ -87,13 +87,13 @@ class Folder(SegmentationDataset):
         pairs = {stem: file for stem, file in images.items() if stem in labels}
         division = self._division(list(pairs))
         samples = [
-            Sample(stem, file, labels[stem])
+            SegmentationSample(stem, file, labels[stem])
             for stem, file in pairs.items()
             if division.get(stem) == split
         ]
         return samples, faults
 
-    def read_labels(self, sample: Sample) -> Pixels:
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         """See :class:`SegmentationDataset`."""
         assert sample.labels is not None
         if self.labels == "ids":

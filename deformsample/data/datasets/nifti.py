@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from deformsample.conventions import IGNORE_INDEX, Colour, Pixels
 from deformsample.data.datasets.segmentation_dataset import (
-    Sample,
     SegmentationDataset,
+    SegmentationSample,
     check_folder,
 )
 from deformsample.data.splits import Split, seeded_split
@@ -29,7 +29,7 @@ _HUGE = 1e30  # no brightness; beyond it, differences overflow
 
 
 @dataclass(frozen=True)
-class Slice(Sample):
+class Slice(SegmentationSample):
     """One slice of a volume."""
 
     number: int = 0
@@ -87,7 +87,7 @@ class Nifti(SegmentationDataset):
         self.shares = shares
         self.seed = seed
 
-    def samples(self, split: Split) -> list[Sample]:
+    def samples(self, split: Split) -> list[SegmentationSample]:
         """See :class:`SegmentationDataset`."""
         patients = self._patients(check_folder(self.root, "NIfTI volumes"))
         division = seeded_split(
@@ -100,13 +100,13 @@ class Nifti(SegmentationDataset):
             for number in range(_open(image).shape[2])
         ]
 
-    def read_image(self, sample: Sample) -> Pixels:
+    def read_image(self, sample: SegmentationSample) -> Pixels:
         """See :class:`SegmentationDataset`."""
         assert isinstance(sample, Slice)
         grey = _grey(sample.image, self.channel, self.percentiles)[..., sample.number].T
         return np.repeat(grey[..., None], 3, axis=2)
 
-    def read_labels(self, sample: Sample) -> Pixels:
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         """See :class:`SegmentationDataset`."""
         assert isinstance(sample, Slice)
         assert sample.labels is not None

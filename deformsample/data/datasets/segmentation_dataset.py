@@ -14,7 +14,7 @@ from deformsample.files.images import read_image
 
 
 @dataclass(frozen=True)
-class Sample:
+class SegmentationSample:
     """One image of a data set and its labels."""
 
     name: str
@@ -39,33 +39,33 @@ class SegmentationDataset(ABC):
         return f"{type(self).__name__} {own}"
 
     @abstractmethod
-    def samples(self, split: Split) -> list[Sample]:
+    def samples(self, split: Split) -> list[SegmentationSample]:
         """List the images of a split, without reading them.
 
         Raises:
             DataError: a folder is missing, or files that belong together are not there.
         """
 
-    def listing(self, split: Split) -> tuple[list[Sample], list[str]]:
+    def listing(self, split: Split) -> tuple[list[SegmentationSample], list[str]]:
         """The images of a split that can be listed, and what is wrong with the files of others."""
         try:
             return self.samples(split), []
         except DataError as error:
             return [], [str(error)]
 
-    def read_image(self, sample: Sample) -> Pixels:
+    def read_image(self, sample: SegmentationSample) -> Pixels:
         """The image, (h, w, 3) uint8."""
         return read_image(sample.image)
 
     @abstractmethod
-    def read_labels(self, sample: Sample) -> Pixels:
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         """The class ids, (h, w) uint8, ``IGNORE_INDEX`` where there is no class."""
 
     def encode(self, ids: Pixels) -> Pixels:
         """Class ids (h, w) as the data set's own label files hold them."""
         return ids
 
-    def prediction_name(self, sample: Sample) -> str:
+    def prediction_name(self, sample: SegmentationSample) -> str:
         """File name of a predicted label map."""
         return f"{sample.name}.png"
 
