@@ -35,7 +35,7 @@ def main() -> None:
     model = deformsample.load(options.checkpoint, kind=deformsample.SegmentationModel)
     data = build_data(read_config(options.config), options.root, options.config)
     ids = [list(data.classes).index(name) for name in options.classes]
-    chosen = data.dataset.samples(options.split)[: options.images]
+    chosen = data.splits[options.split][: options.images]
     edges = [*options.widths, np.inf]
     counts = np.zeros((len(edges) - 1, 3), np.int64)
     predicted = 0

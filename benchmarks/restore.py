@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", nargs="*", default=[])
     options = parser.parse_args()
     data = build_data(read_config(options.config), options.root, options.config)
-    part = SegmentationSplit(data.dataset, data.dataset.samples(options.split)[: options.images])
+    part = SegmentationSplit(data.dataset, data.splits[options.split][: options.images])
     found: dict[str, list[list[float]]] = {}
     for item in (part[number] for number in range(len(part))):
         image, near = item["image"], near_boundaries(item["labels"], options.distance)

@@ -115,10 +115,9 @@ def test_names_of_any_characters_are_read_checked_and_written(
         pixels, ids = scene(n, 20, 30, classes=2)
         save(data / "images" / f"{name}{n}.png", pixels)
         save(data / "labels" / f"{name}{n}.png", ids)
-    samples = [
-        s for split in ("train", "val", "test") for s in Folder(str(data), CLASSES).samples(split)
-    ]
-    assert {sample.name for sample in samples} == {f"{name}{n}" for n in range(7)}
+    assert {sample.name for sample in Folder(str(data), CLASSES).samples()} == {
+        f"{name}{n}" for n in range(7)
+    }
     (data / "images" / f"{name}0.png").write_bytes(b"broken")
     assert main(["check", "--config", "folder.yaml", "--root", str(data)]) == 1
     said = [x for x in capsys.readouterr().out.splitlines() if x.startswith("error: ")]
@@ -152,8 +151,8 @@ def test_links_in_circles_folders_and_pipes_are_named(tmp_path: Path) -> None:
     nifti_file.parent.mkdir()
     nifti_file.write_bytes(nifti(np.ones((4, 3, 2), np.int16)))
     (tmp_path / "p0" / "a_seg.nii").write_bytes(nifti(np.ones((4, 3, 2), np.int16)))
-    data = Nifti(str(tmp_path), CLASSES, {"background": [0], "object": [1]}, shares=(1, 0, 0))
-    assert len(data.samples("train")) == 2
+    data = Nifti(str(tmp_path), CLASSES, {"background": [0], "object": [1]})
+    assert len(data.samples()) == 2
 
 
 def test_folders_that_cannot_be_listed_are_named(
@@ -175,7 +174,7 @@ def test_two_volumes_of_one_patient_are_named(tmp_path: Path) -> None:
             (tmp_path / grade / "p0" / f"a_{kind}.nii").write_bytes(content)
     data = Nifti(str(tmp_path), CLASSES, {"background": [0], "object": [1]})
     with pytest.raises(DataError, match=r"HGG/p0/a_flair.* and .*LGG/p0/a_flair.* are both 'p0'"):
-        data.samples("train")
+        data.samples()
 
 
 def test_scores_that_are_no_numbers_and_rows_that_are_too_long_are_named(tmp_path: Path) -> None:
@@ -183,7 +182,7 @@ def test_scores_that_are_no_numbers_and_rows_that_are_too_long_are_named(tmp_pat
     for label in ("nan", "inf", "-Infinity", "1e999"):
         (tmp_path / "l.csv").write_text(f"path,label\na.png,{label}\n")
         with pytest.raises(DataError, match=rf"which is a number, but .*l\.csv says '{label}'"):
-            CsvDataset(str(tmp_path), "l.csv", label="score").images()
+            CsvDataset(str(tmp_path), "l.csv", label="score").samples()
     for rows in ("path,label\na.png,1,2\n", "path,label,path\na.png,1,b\n"):
         (tmp_path / "l.csv").write_text(rows)
         with pytest.raises(DataError, match=r"l\.csv"):
@@ -196,8 +195,8 @@ def test_voxels_that_are_no_numbers_are_black(tmp_path: Path) -> None:
     file = tmp_path / "a_flair.nii"
     file.write_bytes(nifti(voxels))
     (tmp_path / "a_seg.nii").write_bytes(nifti(voxels))
-    data = Nifti(str(tmp_path), CLASSES, {"background": [0], "object": [1]}, shares=(1, 0, 0))
-    (sample,) = data.samples("train")
+    data = Nifti(str(tmp_path), CLASSES, {"background": [0], "object": [1]})
+    (sample,) = data.samples()
     assert data.read_image(sample)[0, :, 0].tolist() == [0, 0, 255, 0]
     with pytest.raises(DataError, match=r"a_seg\.nii holds values that are larger, or no numbers"):
         data.read_labels(sample)

@@ -23,8 +23,8 @@ class Brightness(nn.Module):
 
 @pytest.fixture
 def part(folder_tree: Path) -> SegmentationSplit:
-    dataset = Folder(str(folder_tree), TWO, shares=(1, 0, 0))
-    return SegmentationSplit(dataset, dataset.samples("train"))
+    dataset = Folder(str(folder_tree), TWO)
+    return SegmentationSplit(dataset, dataset.samples())
 
 
 def test_scores_are_those_of_the_segmenters_own_labels(part: SegmentationSplit) -> None:

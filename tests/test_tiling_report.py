@@ -98,8 +98,8 @@ def test_several_classes_are_told_apart_and_taken_as_one() -> None:
 
 @pytest.fixture
 def part(folder_tree: Path) -> SegmentationSplit:
-    dataset = Folder(str(folder_tree), TWO, shares=(1, 0, 0))
-    return SegmentationSplit(dataset, dataset.samples("train")[:2])
+    dataset = Folder(str(folder_tree), TWO)
+    return SegmentationSplit(dataset, dataset.samples()[:2])
 
 
 def test_measures_are_those_of_the_segmenters(part: SegmentationSplit) -> None:

@@ -216,7 +216,7 @@ def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
         save(root / "labels" / f"{n}.png", ids)
     common = [
         *("--config", "folder.yaml", f"--data.root={root}", *SMALL),
-        "--data.dataset.shares=[0.45,0.55,0.0]",
+        "--data.splitter.shares=[0.45,0.55,0.0]",
         "--trainer.max_epochs=1",
         "--model.loss.extra=null",  # of a batch, and batches differ; cross-entropy is of pixels
     ]

@@ -205,7 +205,7 @@ def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None
     if options.image is not None:
         return as_batch(options.image)[0], None
     data = build_data(read_config(options.config), options.root, options.config)
-    samples = data.dataset.samples(options.split)
+    samples = data.splits[options.split]
     if not 0 <= options.index < len(samples):
         raise ArgumentError(
             f"Expected `--index` from 0 to {len(samples) - 1} for the split {options.split!r}, but "

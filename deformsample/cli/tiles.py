@@ -64,7 +64,7 @@ def _tiles(options: argparse.Namespace) -> None:
         )
     content = read_config(options.config)
     data = build_data(content, options.root, options.config)
-    samples = data.dataset.samples(options.split)[: options.images]
+    samples = data.splits[options.split][: options.images]
     if not samples:
         raise DataError(f"Expected images in the split {options.split!r}, but found none.")
     part = SegmentationSplit(data.dataset, samples, (), data.cache)

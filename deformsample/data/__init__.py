@@ -1,6 +1,10 @@
 """Data sets, and the data modules that load any of them."""
 
-from deformsample.data.datamodule import ClassificationDataModule, SegmentationDataModule
+from deformsample.data.datamodule import (
+    ClassificationDataModule,
+    ImageDataModule,
+    SegmentationDataModule,
+)
 from deformsample.data.datasets.blue_marble import BlueMarble
 from deformsample.data.datasets.cityscapes import Cityscapes
 from deformsample.data.datasets.classification_dataset import (
@@ -11,6 +15,7 @@ from deformsample.data.datasets.classification_dataset import (
 )
 from deformsample.data.datasets.deepglobe import DeepGlobe
 from deformsample.data.datasets.folder import Folder
+from deformsample.data.datasets.image_dataset import ImageDataset, ImageSample
 from deformsample.data.datasets.nifti import Nifti
 from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.data.items import (
@@ -32,7 +37,10 @@ __all__ = [
     "CsvDataset",
     "DeepGlobe",
     "Folder",
+    "ImageDataModule",
+    "ImageDataset",
     "ImageFolder",
+    "ImageSample",
     "KFold",
     "Nifti",
     "RandomSplit",

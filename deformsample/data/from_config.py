@@ -12,7 +12,7 @@ from deformsample.data.datamodule import ImageDataModule
 from deformsample.errors import ArgumentError, DeformsampleError
 from deformsample.files.configs import find_config, read_mapping
 
-Data = TypeVar("Data", bound=ImageDataModule)
+Data = TypeVar("Data", bound=ImageDataModule[Any])
 
 
 def read_config(name: str) -> dict[str, Any]:

@@ -148,12 +148,12 @@ class ScoreWriter(pl.Callback):
             torch.distributed.all_gather_object(parts, self._rows)
         if not trainer.is_global_zero:
             return
-        images, classes = data.parts[data.predict_split].images, pl_module.classes
+        part, classes = data.parts[data.predict_split], pl_module.classes
         target = Path(self.file or Path(trainer.default_root_dir) / "scores.csv").expanduser()
         with whole_file(target) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["path", *classes, "class"] if classes else ["path", "score"])
             for index, scores in sorted(row for part in parts for row in part):
                 best = [classes[max(range(len(scores)), key=scores.__getitem__)]] if classes else []
-                writer.writerow([images[index].file, *(f"{x:.6g}" for x in scores), *best])
+                writer.writerow([part.file(index), *(f"{x:.6g}" for x in scores), *best])
         print(f"scores: {target}")  # noqa: T201 - what the user asked for
