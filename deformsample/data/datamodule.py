@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, get_args
@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 from typing_extensions import override
 
-from deformsample.conventions import Colour
 from deformsample.data.cache import DecodedCache
 from deformsample.data.datasets.classification_dataset import (
     ClassificationDataset,
@@ -82,6 +81,11 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
         self.cache = None if cache is None else DecodedCache(Path(cache).expanduser(), limit)
         self.parts: dict[Split, Any] = {}
         self.seed = torch.initial_seed()
+
+    @property
+    def classes(self) -> Any:
+        """Those of the data set: names, with a colour each where pixels have a class."""
+        return self.dataset.classes
 
     @property
     def num_classes(self) -> int:
@@ -261,11 +265,6 @@ class SegmentationDataModule(ImageDataModule[SegmentationSample]):
         super().load_state_dict(state_dict)
         self.shares = state_dict.get("shares", self.shares)
 
-    @property
-    def classes(self) -> Mapping[str, Colour]:
-        """Name and colour of every class, in the order of the ids."""
-        return self.dataset.classes
-
     def class_shares(self) -> list[float]:
         """The share of each class in the labelled pixels of the training split.
 
@@ -312,11 +311,6 @@ class ClassificationDataModule(ImageDataModule[ClassificationSample]):
             raise ArgumentError(f"Expected `level` of at least 0, but got {level}.")
         super().__init__(dataset, root, **options)
         self.level = level
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Their names in the order of their numbers; none where labels are scores."""
-        return self.dataset.classes
 
     @override
     def describe(self) -> dict[str, Any]:
