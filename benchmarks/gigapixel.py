@@ -65,9 +65,7 @@ def row(name: str, command: list[str]) -> str:
 def write_pyramid(file: Path, side: int) -> None:
     """Write the image with all its levels, tile by tile."""
     world = BlueMarble()
-    picture = np.concatenate(
-        [world.read_image(part) for part in world.samples("train")[:6]], axis=1
-    )
+    picture = np.concatenate([world.read_image(part) for part in world.samples()[:6]], axis=1)
     partial = file.with_suffix(".partial")
     with tifffile.TiffWriter(partial, bigtiff=True) as writer:
         for level in range(LEVELS):

@@ -52,8 +52,8 @@ def score(method: str, fold: int, options: argparse.Namespace) -> dict[str, Path
     common = [
         *("--config=hrf_disease.yaml", f"--config=classification/{method}.yaml"),
         *(f"--data.root={options.root}", f"--data.level={options.level}"),
-        f"--data.division.count={options.folds}",
-        f"--data.division.fold={fold}",
+        f"--data.splitter.count={options.folds}",
+        f"--data.splitter.fold={fold}",
         f"--data.cache={options.cache}",
         *("--data.num_workers=0", "--data.batch_size=3"),
         "--model.classifier.network=deformsample.networks.ConvClassifier",

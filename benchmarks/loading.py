@@ -19,8 +19,8 @@ from torch import Tensor
 
 from deformsample.cli.arguments import resolve_configs
 from deformsample.cli.train import link
-from deformsample.data import SegmentationData
-from deformsample.data.items import Batch
+from deformsample.data import SegmentationDataModule
+from deformsample.data.items import SegmentationBatch
 from deformsample.files.configs import configs_folder
 from deformsample.training.kinds import KINDS
 from deformsample.training.segmentation_task import SegmentationTask
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     defaults = [str(configs_folder() / file) for file in KINDS["segmentation"].defaults]
     parts = Parts(
         SegmentationTask,
-        SegmentationData,
+        SegmentationDataModule,
         args=resolved,
         run=False,
         save_config_callback=None,
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     data.setup("fit")
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-4)
 
-    def step(batch: Batch) -> None:
+    def step(batch: SegmentationBatch) -> None:
         image, labels = (batch[key].to(device, non_blocking=True) for key in ("image", "labels"))
         loss: Tensor = torch.stack(list(task.loss(task(image), labels, 0.0).values())).sum()
         optimizer.zero_grad()
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"waiting        {max(0.0, 1 - alone / joint):8.1%} of the joint time")
 
 
-def endless(data: SegmentationData) -> Iterator[Batch]:
+def endless(data: SegmentationDataModule) -> Iterator[SegmentationBatch]:
     """Training batches, epoch after epoch."""
     loader = data.train_dataloader()
     while True:

@@ -45,19 +45,19 @@ def write_volumes(folder: Path) -> None:
 def dataset(folder: Path) -> Nifti:
     """The data set of the one patient."""
     classes = {"background": (0, 0, 0), "tumour": (255, 0, 0)}
-    return Nifti(str(folder), classes, {"background": [0], "tumour": [1]}, shares=(1, 0, 0))
+    return Nifti(str(folder), classes, {"background": [0], "tumour": [1]})
 
 
 def take_volume(folder: Path) -> None:
     """Read one slice, for which the volume is decoded."""
     data = dataset(folder)
-    data.read_image(data.samples("train")[0])
+    data.read_image(data.samples()[0])
 
 
 def take_labels(folder: Path) -> None:
     """Read the labels of one slice, for which their volume is decoded."""
     data = dataset(folder)
-    data.read_labels(data.samples("train")[0])
+    data.read_labels(data.samples()[0])
 
 
 def megabytes(take: Callable[[Path], None], folder: Path) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import deformsample
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.data.from_config import build_data, read_config
 
 REACH = 15
@@ -35,11 +35,11 @@ def main() -> None:
     model = deformsample.load(options.checkpoint, kind=deformsample.SegmentationModel)
     data = build_data(read_config(options.config), options.root, options.config)
     ids = [list(data.classes).index(name) for name in options.classes]
-    chosen = data.dataset.samples(options.split)[: options.images]
+    chosen = data.splits[options.split][: options.images]
     edges = [*options.widths, np.inf]
     counts = np.zeros((len(edges) - 1, 3), np.int64)
     predicted = 0
-    part = SplitDataset(data.dataset, chosen)
+    part = SegmentationSplit(data.dataset, chosen)
     for item in (part[number] for number in range(len(part))):
         truth = item["labels"].numpy()
         with torch.no_grad():

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.data.from_config import build_data, read_config
 from deformsample.inference.loading import UNTRAINED, load
 from deformsample.metrics.restoration import restoration_quality
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", nargs="*", default=[])
     options = parser.parse_args()
     data = build_data(read_config(options.config), options.root, options.config)
-    part = SplitDataset(data.dataset, data.dataset.samples(options.split)[: options.images])
+    part = SegmentationSplit(data.dataset, data.splits[options.split][: options.images])
     found: dict[str, list[list[float]]] = {}
     for item in (part[number] for number in range(len(part))):
         image, near = item["image"], near_boundaries(item["labels"], options.distance)

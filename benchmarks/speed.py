@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformsample.conventions import Size
-from deformsample.data import Folder, Sample, SplitDataset
+from deformsample.data import Folder, SegmentationSample, SegmentationSplit
 from deformsample.data.items import collate
 from deformsample.files.images import read_image, write_image
 from deformsample.geometry import (
@@ -251,12 +251,14 @@ def _steps(
     classes = {"sky": (90, 140, 220), "road": (90, 90, 90), "tree": (30, 120, 30)}
     samples = []
     for number in range(2):
-        sample = Sample(str(number), folder / f"{number}.jpg", folder / f"{number}_labels.png")
+        sample = SegmentationSample(
+            str(number), folder / f"{number}.jpg", folder / f"{number}_labels.png"
+        )
         labels = smooth(3, size, number, device)[0].argmax(dim=0).byte().cpu().numpy()
         cv2.imwrite(str(sample.image), photograph(size))
         write_image(folder / f"{number}_labels.png", labels)
         samples.append(sample)
-    data = SplitDataset(Folder(str(folder), classes), samples)
+    data = SegmentationSplit(Folder(str(folder), classes), samples)
     works: dict[str, Work] = {}
     for name, scale in (("uniform", 1.0), ("learned", 1.0), ("learned, half a thumbnail", 0.5)):
         learns = name != "uniform"
@@ -274,7 +276,7 @@ def _steps(
 
 
 def train_step(
-    data: SplitDataset,
+    data: SegmentationSplit,
     segmenter: SampledSegmenter,
     loss: FullResolutionLoss,
     optimizer: torch.optim.Optimizer,

@@ -29,11 +29,11 @@ from deformsample.checkpoints.archive import FORMAT
 from deformsample.checkpoints.builder import build_part
 from deformsample.data import Folder, Nifti
 from deformsample.data.cache import DecodedCache
-from deformsample.data.datasets.classification_dataset import LabelledFiles
+from deformsample.data.datasets.classification_dataset import CsvDataset
 from deformsample.data.datasets.nifti import Slice
-from deformsample.data.datasets.segmentation_dataset import Sample
+from deformsample.data.datasets.segmentation_dataset import SegmentationSample
 from deformsample.data.from_config import build_data, read_config
-from deformsample.data.splits import split_from_file
+from deformsample.data.splits import SplitFile
 from deformsample.errors import DeformsampleError
 from deformsample.files.images import read_image
 from deformsample.files.sampled_png import SampledImage, read_sampled, write_sampled
@@ -154,7 +154,7 @@ def colours_of(file: Path) -> Outcome:
 
 
 def _labels(data: Folder, file: Path) -> Outcome:
-    ids = data.read_labels(Sample("a", file, file))
+    ids = data.read_labels(SegmentationSample("a", file, file))
     assert ids.dtype == np.uint8
     assert ids.ndim == 2
     assert set(np.unique(ids)) <= {0, 1, 255}
@@ -226,14 +226,14 @@ def sampled_of(file: Path) -> Outcome:
 
 
 def split_of(file: Path) -> Outcome:
-    return split_from_file(["a_1", "a_2", "b_1"], file)
+    return SplitFile(file.name).split(["a_1", "a_2", "b_1"], file.parent)
 
 
 def rows_of(file: Path) -> Outcome:
     for stem in ("a", "b"):
         (file.parent / f"{stem}.png").touch()
-    data = LabelledFiles(str(file.parent), file.name, label="score")
-    labels = [image.label for image in data.images()]
+    data = CsvDataset(str(file.parent), file.name, label="score")
+    labels = [sample.label for sample in data.samples()]
     assert np.isfinite(labels).all()
     return labels
 
@@ -314,10 +314,13 @@ data:
     class_path: deformsample.data.Folder
     init_args:
       labels: ids
-      shares: [0.5, 0.25, 0.25]
       classes:
         background: [0, 0, 0]
         object: [255, 0, 0]
+  splitter:
+    class_path: deformsample.data.RandomSplit
+    init_args:
+      shares: [0.5, 0.25, 0.25]
 """
 
 
@@ -383,7 +386,9 @@ def kinds() -> list[Kind]:
         Kind("checkpoint", "a.ckpt", model, model_of, len(model), 25),
         Kind("decoded cache", "a.npy", _npy(), cached),
         Kind("sampled image", "s.png", _sampled(), sampled_of, 5000),
-        Kind("division", "a.csv", b"a_1,train\n# more\na_*,val\nb_?,test\n", split_of, ends=False),
+        Kind(
+            "split file", "a.csv", b"a_1,train\n# more\na_*,val\nb_?,test\n", split_of, ends=False
+        ),
         Kind(
             "labels",
             "l.csv",

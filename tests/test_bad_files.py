@@ -16,10 +16,10 @@ from PIL import Image
 
 from deformsample.cli.main import main
 from deformsample.conventions import Pixels
-from deformsample.data import Folder, SegmentationData
-from deformsample.data.datasets.classification_dataset import LabelledFiles
+from deformsample.data import Folder, SegmentationDataModule
+from deformsample.data.datasets.classification_dataset import CsvDataset
 from deformsample.data.datasets.nifti import Nifti
-from deformsample.data.datasets.segmentation_dataset import Sample
+from deformsample.data.datasets.segmentation_dataset import SegmentationSample
 from deformsample.errors import DataError, WriteError
 from deformsample.files.images import image_files, read_colours, read_ids, read_image
 from deformsample.files.slides import is_large, open_large
@@ -115,10 +115,9 @@ def test_names_of_any_characters_are_read_checked_and_written(
         pixels, ids = scene(n, 20, 30, classes=2)
         save(data / "images" / f"{name}{n}.png", pixels)
         save(data / "labels" / f"{name}{n}.png", ids)
-    samples = [
-        s for split in ("train", "val", "test") for s in Folder(str(data), CLASSES).samples(split)
-    ]
-    assert {sample.name for sample in samples} == {f"{name}{n}" for n in range(7)}
+    assert {sample.name for sample in Folder(str(data), CLASSES).samples()} == {
+        f"{name}{n}" for n in range(7)
+    }
     (data / "images" / f"{name}0.png").write_bytes(b"broken")
     assert main(["check", "--config", "folder.yaml", "--root", str(data)]) == 1
     said = [x for x in capsys.readouterr().out.splitlines() if x.startswith("error: ")]
@@ -152,8 +151,8 @@ def test_links_in_circles_folders_and_pipes_are_named(tmp_path: Path) -> None:
     nifti_file.parent.mkdir()
     nifti_file.write_bytes(nifti(np.ones((4, 3, 2), np.int16)))
     (tmp_path / "p0" / "a_seg.nii").write_bytes(nifti(np.ones((4, 3, 2), np.int16)))
-    data = Nifti(str(tmp_path), CLASSES, {"background": [0], "object": [1]}, shares=(1, 0, 0))
-    assert len(data.samples("train")) == 2
+    data = Nifti(str(tmp_path), CLASSES, {"background": [0], "object": [1]})
+    assert len(data.samples()) == 2
 
 
 def test_folders_that_cannot_be_listed_are_named(
@@ -175,7 +174,7 @@ def test_two_volumes_of_one_patient_are_named(tmp_path: Path) -> None:
             (tmp_path / grade / "p0" / f"a_{kind}.nii").write_bytes(content)
     data = Nifti(str(tmp_path), CLASSES, {"background": [0], "object": [1]})
     with pytest.raises(DataError, match=r"HGG/p0/a_flair.* and .*LGG/p0/a_flair.* are both 'p0'"):
-        data.samples("train")
+        data.samples()
 
 
 def test_scores_that_are_no_numbers_and_rows_that_are_too_long_are_named(tmp_path: Path) -> None:
@@ -183,11 +182,11 @@ def test_scores_that_are_no_numbers_and_rows_that_are_too_long_are_named(tmp_pat
     for label in ("nan", "inf", "-Infinity", "1e999"):
         (tmp_path / "l.csv").write_text(f"path,label\na.png,{label}\n")
         with pytest.raises(DataError, match=rf"which is a number, but .*l\.csv says '{label}'"):
-            LabelledFiles(str(tmp_path), "l.csv", label="score").images()
+            CsvDataset(str(tmp_path), "l.csv", label="score").samples()
     for rows in ("path,label\na.png,1,2\n", "path,label,path\na.png,1,b\n"):
         (tmp_path / "l.csv").write_text(rows)
         with pytest.raises(DataError, match=r"l\.csv"):
-            LabelledFiles(str(tmp_path), "l.csv", label="score")
+            CsvDataset(str(tmp_path), "l.csv", label="score")
 
 
 def test_voxels_that_are_no_numbers_are_black(tmp_path: Path) -> None:
@@ -196,8 +195,8 @@ def test_voxels_that_are_no_numbers_are_black(tmp_path: Path) -> None:
     file = tmp_path / "a_flair.nii"
     file.write_bytes(nifti(voxels))
     (tmp_path / "a_seg.nii").write_bytes(nifti(voxels))
-    data = Nifti(str(tmp_path), CLASSES, {"background": [0], "object": [1]}, shares=(1, 0, 0))
-    (sample,) = data.samples("train")
+    data = Nifti(str(tmp_path), CLASSES, {"background": [0], "object": [1]})
+    (sample,) = data.samples()
     assert data.read_image(sample)[0, :, 0].tolist() == [0, 0, 255, 0]
     with pytest.raises(DataError, match=r"a_seg\.nii holds values that are larger, or no numbers"):
         data.read_labels(sample)
@@ -259,7 +258,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     def folder(root: str | None) -> Folder:
         return Folder(root, CLASSES)
 
-    data = SegmentationData(folder, str(tmp_path), cache=str(tmp_path / "file"))
+    data = SegmentationDataModule(folder, str(tmp_path), cache=str(tmp_path / "file"))
     data.setup("fit")
     with pytest.raises(WriteError, match="Expected to write"):
         data.parts["train"][0]
@@ -281,4 +280,6 @@ def test_a_pickle_in_the_cache_is_refused(tmp_path: Path) -> None:
 
 def test_labels_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"an image file at .*no\.png, but there is none"):
-        Folder(None, CLASSES).read_labels(Sample("a", tmp_path / "a.png", tmp_path / "no.png"))
+        Folder(None, CLASSES).read_labels(
+            SegmentationSample("a", tmp_path / "a.png", tmp_path / "no.png")
+        )

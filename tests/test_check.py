@@ -40,7 +40,11 @@ def faulty(tmp_path: Path) -> Path:
     broken.write_bytes(broken.read_bytes()[:-300])
     (tmp_path / "split.csv").write_text("[0-3],train\n*,val\n")
     config = (Path(__file__).parents[1] / "configs" / "folder.yaml").read_text()
-    text = config.replace("init_args:", "init_args:\n      split_file: split.csv", 1)
+    text = re.sub(
+        r"  splitter:\n(    .*\n)+",
+        "  splitter: {class_path: deformsample.data.SplitFile, init_args: {file: split.csv}}\n",
+        config,
+    )
     (tmp_path / "faulty.yaml").write_text(text)
     return tmp_path
 
@@ -105,7 +109,7 @@ def test_images_with_a_class_each(tmp_path: Path, capsys: pytest.CaptureFixture[
             )
     config = tmp_path / "pets.yaml"
     config.write_text(
-        "task: classification\ndata:\n  dataset: {class_path: deformsample.data.ClassFolder}\n"
+        "task: classification\ndata:\n  dataset: {class_path: deformsample.data.ImageFolder}\n"
     )
     given = ["check", "--config", str(config), "--root", str(tmp_path)]
     assert main(given) == 0

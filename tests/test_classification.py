@@ -48,7 +48,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def listed(root: Path, kind: str) -> list[str]:
     return [
         f"--data.root={root}",
-        "--data.dataset=deformsample.data.LabelledFiles",
+        "--data.dataset=deformsample.data.CsvDataset",
         f"--data.dataset.file={kind}.csv",
     ]
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from deformsample.conventions import STAGES
-from deformsample.data import Folder, SplitDataset
+from deformsample.data import Folder, SegmentationSplit
 from deformsample.evaluation.accuracy import accuracy
 from deformsample.evaluation.cost import cost
 from deformsample.geometry import identity_grid, unwarp_labels, warp_labels
@@ -22,12 +22,12 @@ class Brightness(nn.Module):
 
 
 @pytest.fixture
-def part(folder_tree: Path) -> SplitDataset:
-    dataset = Folder(str(folder_tree), TWO, shares=(1, 0, 0))
-    return SplitDataset(dataset, dataset.samples("train"))
+def part(folder_tree: Path) -> SegmentationSplit:
+    dataset = Folder(str(folder_tree), TWO)
+    return SegmentationSplit(dataset, dataset.samples())
 
 
-def test_scores_are_those_of_the_segmenters_own_labels(part: SplitDataset) -> None:
+def test_scores_are_those_of_the_segmenters_own_labels(part: SegmentationSplit) -> None:
     segmenter = SampledSegmenter(Downsampler(UniformSampler(), (16, 24)), Brightness()).eval()
     scores = accuracy(segmenter, part, {"all": ["background", "object"]}, boundary_width=2)
     full, best = torch.zeros(2, 2), torch.zeros(2, 2)
@@ -49,7 +49,7 @@ def test_scores_are_those_of_the_segmenters_own_labels(part: SplitDataset) -> No
     assert 0 < scores["boundary_iou"] < 1
 
 
-def test_costs_of_every_stage(part: SplitDataset) -> None:
+def test_costs_of_every_stage(part: SegmentationSplit) -> None:
     network = nn.Conv2d(3, 2, 3, padding=1, bias=False)
     costs = cost(
         SampledSegmenter(Downsampler(UniformSampler(), (16, 24)), network).eval(), part, repeats=2

@@ -9,12 +9,15 @@ import torch
 
 import deformsample.files.slides as large
 from deformsample.data import (
-    ClassFolder,
-    ClassificationData,
-    Folds,
-    LabelledFiles,
-    Shares,
+    BlueMarble,
+    ClassificationDataModule,
+    CsvDataset,
+    ImageFolder,
+    KFold,
+    RandomSplit,
+    SegmentationDataModule,
     SplitFile,
+    Splitter,
 )
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.images import read_image
@@ -37,38 +40,38 @@ def listing(root: Path, *rows: str) -> None:
 
 
 def test_a_folder_for_each_class(tree: Path) -> None:
-    dataset = ClassFolder(str(tree))
+    dataset = ImageFolder(str(tree))
     assert dataset.classes == ["cat", "dog"]
-    found = [(image.name, image.label) for image in dataset.images()]
+    found = [(image.name, image.label) for image in dataset.samples()]
     assert found == [(f"{name}/{n}", k) for k, name in enumerate(["cat", "dog"]) for n in range(3)]
-    assert ClassFolder(str(tree), ["dog", "cat"]).images()[0].name == "dog/0"
+    assert ImageFolder(str(tree), ["dog", "cat"]).samples()[0].name == "dog/0"
 
 
 def test_folders_that_are_not_there(tree: Path) -> None:
     with pytest.raises(DataError, match=r"a folder per class in the folder .*none, but there is"):
-        ClassFolder(str(tree / "none"))
+        ImageFolder(str(tree / "none"))
     with pytest.raises(DataError, match=r"but not: \['cow'\]"):
-        ClassFolder(str(tree), ["cat", "cow"])
+        ImageFolder(str(tree), ["cat", "cow"])
     with pytest.raises(ArgumentError, match="at least 2 different classes"):
-        ClassFolder(str(tree), ["cat"])
+        ImageFolder(str(tree), ["cat"])
     save(tree / "cat" / "0.bmp", scene(0, 20, 30, classes=2)[0])
     with pytest.raises(DataError, match="are both 'cat/0': remove or rename one"):
-        ClassFolder(str(tree)).images()
+        ImageFolder(str(tree)).samples()
 
 
 def test_files_as_listed(tree: Path) -> None:
     listing(tree, "cat/*,feline,train", "dog/1.png,canine,val")
-    dataset = LabelledFiles(str(tree))
+    dataset = CsvDataset(str(tree))
     assert dataset.classes == ["canine", "feline"]
-    found = [(image.name, image.label, image.split) for image in dataset.images()]
+    found = [(image.name, image.label, image.split) for image in dataset.samples()]
     assert found == [*((f"cat/{n}", 1, "train") for n in range(3)), ("dog/1", 0, "val")]
 
 
 def test_scores_as_listed(tree: Path) -> None:
     listing(tree, "cat/*,-0.5,", "dog/1.png,1e3,")
-    dataset = LabelledFiles(str(tree), label="score")
+    dataset = CsvDataset(str(tree), label="score")
     assert dataset.classes == []
-    assert [image.label for image in dataset.images()] == [-0.5, -0.5, -0.5, 1000]
+    assert [image.label for image in dataset.samples()] == [-0.5, -0.5, -0.5, 1000]
 
 
 @pytest.mark.parametrize(
@@ -84,18 +87,18 @@ def test_scores_as_listed(tree: Path) -> None:
 def test_rows_that_cannot_be_used(row: str, error: str, tree: Path) -> None:
     listing(tree, row)
     with pytest.raises(DataError, match=error):
-        LabelledFiles(str(tree), classes=["a", "b"]).images()
+        CsvDataset(str(tree), classes=["a", "b"]).samples()
 
 
 def test_files_that_cannot_be_used(tree: Path) -> None:
     with pytest.raises(DataError, match=r"paths and labels at .*no\.csv, but there is none"):
-        LabelledFiles(str(tree), "no.csv")
+        CsvDataset(str(tree), "no.csv")
     (tree / "labels.csv").write_text("file,class\na,b\n")
     with pytest.raises(DataError, match=r"but got \['file', 'class'\]"):
-        LabelledFiles(str(tree))
+        CsvDataset(str(tree))
     listing(tree, "cat/*,good,")
     with pytest.raises(DataError, match=r"a score, which is a number, but .* says 'good'"):
-        LabelledFiles(str(tree), label="score").images()
+        CsvDataset(str(tree), label="score").samples()
 
 
 NAMES = [f"images/{n:02}_{kind}" for n in range(7) for kind in ("h", "g")]
@@ -103,7 +106,7 @@ NAMES = [f"images/{n:02}_{kind}" for n in range(7) for kind in ("h", "g")]
 
 @pytest.mark.parametrize("fold", range(3))
 def test_folds_keep_groups_together(fold: int) -> None:
-    split_of = Folds(3, fold, r"(\d+)_").divide(NAMES, Path())
+    split_of = KFold(3, fold, r"(\d+)_").split(NAMES, Path())
     for name in NAMES:
         number = int(name[7:9]) % 3
         expected = {fold: "test", (fold + 1) % 3: "val"}.get(number, "train")
@@ -112,15 +115,15 @@ def test_folds_keep_groups_together(fold: int) -> None:
 
 def test_folds_that_cannot_be() -> None:
     with pytest.raises(ArgumentError, match="`fold` from 0 to 4, but got 5 and 5"):
-        Folds(5, 5)
+        KFold(5, 5)
     with pytest.raises(ArgumentError, match=r"at least 8 groups of images .*, but got 7"):
-        Folds(8, 0, r"(\d+)_").divide(NAMES, Path())
+        KFold(8, 0, r"(\d+)_").split(NAMES, Path())
 
 
-def test_other_divisions(tmp_path: Path) -> None:
-    assert set(Shares((1, 0, 0)).divide(NAMES, tmp_path).values()) == {"train"}
+def test_other_splitters(tmp_path: Path) -> None:
+    assert set(RandomSplit((1, 0, 0)).split(NAMES, tmp_path).values()) == {"train"}
     (tmp_path / "split.csv").write_text("*_h,train\nimages/00_g,val\n")
-    split_of = SplitFile("split.csv").divide(NAMES, tmp_path)
+    split_of = SplitFile("split.csv").split(NAMES, tmp_path)
     assert split_of["images/03_h"] == "train"
     assert split_of["images/00_g"] == "val"
     assert "images/01_g" not in split_of
@@ -128,11 +131,11 @@ def test_other_divisions(tmp_path: Path) -> None:
 
 def test_a_data_set_may_be_divided_already(tree: Path) -> None:
     listing(tree, "cat/0.png,a,train", "cat/1.JPG,a,val", "dog/0.JPG,b,train")
-    data = ClassificationData(LabelledFiles, str(tree), batch_size=2, num_workers=0)
+    data = ClassificationDataModule(CsvDataset, str(tree), batch_size=2, num_workers=0)
     data.setup("fit")
-    assert [image.name for image in data.parts["train"].images] == ["cat/0", "dog/0"]
-    assert [image.name for image in data.parts["val"].images] == ["cat/1"]
-    with pytest.raises(DataError, match="split 'test' of LabelledFiles, but found none"):
+    assert [image.name for image in data.parts["train"].samples] == ["cat/0", "dog/0"]
+    assert [image.name for image in data.parts["val"].samples] == ["cat/1"]
+    with pytest.raises(DataError, match="split 'test' of CsvDataset, but found none"):
         data.setup("test")
     (batch,) = data.train_dataloader()
     assert batch["image"].shape == (2, 3, 20, 30)
@@ -141,10 +144,29 @@ def test_a_data_set_may_be_divided_already(tree: Path) -> None:
     assert batch["label"].dtype == torch.float32
 
 
+def test_a_splitter_places_what_the_data_set_does_not(tree: Path) -> None:
+    listing(tree, "cat/0.png,a,test", "cat/1.JPG,a,", "dog/0.JPG,b,", "dog/1.png,b,")
+
+    def splits(splitter: Splitter | None) -> dict[str, list[str]]:
+        data = ClassificationDataModule(CsvDataset, str(tree), splitter=splitter)
+        return {split: [s.name for s in samples] for split, samples in data.splits.items()}
+
+    assert splits(None) == {"train": [], "val": [], "test": ["cat/0"]}
+    divided = splits(RandomSplit((2 / 3, 1 / 3, 0)))
+    assert [len(names) for names in divided.values()] == [2, 1, 1]
+    assert divided["test"] == ["cat/0"]
+
+
+def test_what_a_checkpoint_keeps_of_the_data(tree: Path) -> None:
+    data = ClassificationDataModule(ImageFolder, str(tree), level=2)
+    assert data.describe() == {"data": "ImageFolder", "level": 2}
+    assert SegmentationDataModule(BlueMarble).describe() == {"data": "BlueMarble"}
+
+
 def test_images_of_different_sizes_need_batches_of_one(tree: Path) -> None:
     save(tree / "cat" / "3.png", scene(9, 24, 30, classes=2)[0])
-    data = ClassificationData(
-        ClassFolder, str(tree), Shares((1, 0, 0)), batch_size=7, num_workers=0
+    data = ClassificationDataModule(
+        ImageFolder, str(tree), splitter=RandomSplit((1, 0, 0)), batch_size=7, num_workers=0
     )
     data.parts["train"] = data._part("train")
     with pytest.raises(ArgumentError, match=r"one size in a batch, but got \[\(20, 30\), \(24,"):
@@ -176,7 +198,9 @@ def test_decoded_images_are_kept(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = str(tmp_path / "cache")
-    data = ClassificationData(ClassFolder, str(tree), Shares((1, 0, 0)), level=1, cache=cache)
+    data = ClassificationDataModule(
+        ImageFolder, str(tree), level=1, splitter=RandomSplit((1, 0, 0)), cache=cache
+    )
     part = data._part("train")
     first = part[0]["image"]
     assert first.shape == (3, 10, 15)
@@ -184,7 +208,7 @@ def test_decoded_images_are_kept(
     def never(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("deformsample.data.classification.read_level", never)
+    monkeypatch.setattr("deformsample.data.items.read_level", never)
     assert torch.equal(part[0]["image"], first)
     with pytest.raises(AssertionError):
         part[1]

@@ -8,8 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from deformsample.cli.main import main
-from deformsample.data import Nifti, SegmentationData
-from deformsample.data.splits import Split
+from deformsample.data import Nifti, RandomSplit, SegmentationDataModule
 from deformsample.errors import ArgumentError, DataError
 
 CLASSES = {"background": (0, 0, 0), "tumour": (255, 255, 255)}
@@ -63,8 +62,8 @@ def test_slices_are_images_of_rows_and_columns(tmp_path: Path) -> None:
     labels[2, 0, 1], labels[2, 1, 1] = 4, 2
     write(tmp_path / "P" / "P_flair.nii", image)
     write(tmp_path / "P" / "P_seg.nii", labels)
-    data = Nifti(str(tmp_path), CLASSES, VALUES, percentiles=(0, 100), shares=(1, 0, 0))
-    samples = data.samples("train")
+    data = Nifti(str(tmp_path), CLASSES, VALUES, percentiles=(0, 100))
+    samples = data.samples()
     assert [s.name for s in samples] == ["P_000", "P_001"]
     assert not data.read_image(samples[0]).any()
     pixels = data.read_image(samples[1])
@@ -80,8 +79,8 @@ def test_percentiles_are_of_the_voxels_that_are_not_0(tmp_path: Path) -> None:
     image[:, 0, 0] = np.arange(1000, 1101)
     write(tmp_path / "P" / "P_flair.nii.gz", image)
     write(tmp_path / "P" / "P_seg.nii.gz", image * 0)
-    data = Nifti(str(tmp_path), CLASSES, VALUES, percentiles=(10, 90), shares=(1, 0, 0))
-    row = data.read_image(data.samples("train")[0])[0, :, 0]
+    data = Nifti(str(tmp_path), CLASSES, VALUES, percentiles=(10, 90))
+    row = data.read_image(data.samples()[0])[0, :, 0]
     assert row[[0, 10, 50, 90, 100]].tolist() == [0, 0, 128, 255, 255]
     assert row[30] == round(255 * 20 / 80)
 
@@ -89,24 +88,24 @@ def test_percentiles_are_of_the_voxels_that_are_not_0(tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", ["brats", "decathlon"])
 def test_patients_are_never_in_two_splits(layout: str, request: pytest.FixtureRequest) -> None:
     root: Path = request.getfixturevalue(layout)
-    splits: tuple[Split, ...] = ("train", "val", "test")
-    data = Nifti(str(root), CLASSES, VALUES, shares=(0.5, 0.25, 0.25))
-    found = {split: {s.name[:-4] for s in data.samples(split)} for split in splits}
-    assert all(found.values())
-    assert len(set.union(*found.values())) == sum(map(len, found.values()))
-    for split in splits:
-        assert len(data.samples(split)) == 4 * len(found[split])
+    splits = SegmentationDataModule(
+        lambda root: Nifti(root, CLASSES, VALUES),
+        str(root),
+        splitter=RandomSplit((0.5, 0.25, 0.25)),
+    ).splits
+    found = [{s.name[:-4] for s in samples} for samples in splits.values()]
+    assert all(found)
+    assert len(set.union(*found)) == sum(map(len, found))
+    assert [len(samples) for samples in splits.values()] == [4 * len(names) for names in found]
 
 
 def test_channels_of_the_decathlon(decathlon: Path) -> None:
-    first, second = (
-        Nifti(str(decathlon), CLASSES, VALUES, channel=c, shares=(1, 0, 0)) for c in (0, 1)
-    )
-    sample = first.samples("train")[0]
+    first, second = (Nifti(str(decathlon), CLASSES, VALUES, channel=c) for c in (0, 1))
+    sample = first.samples()[0]
     assert len(np.unique(first.read_image(sample))) > 10
     assert np.unique(second.read_image(sample)).tolist() == [0]  # all voxels are alike
     assert set(np.unique(first.read_labels(sample))) == {0, 1}
-    third = Nifti(str(decathlon), CLASSES, VALUES, channel=2, shares=(1, 0, 0))
+    third = Nifti(str(decathlon), CLASSES, VALUES, channel=2)
     with pytest.raises(DataError, match=r"channel 2 in .*, but it has 2: set `--data\.dataset"):
         third.read_image(sample)
 
@@ -116,12 +115,12 @@ def test_wrong_volumes_and_arguments_are_named(brats: Path, tmp_path: Path) -> N
         Nifti(None, CLASSES, {"tumour": [1]})
     with pytest.raises(ArgumentError, match=r"`percentiles` from 0 to 100.*\[90, 10\]"):
         Nifti(None, CLASSES, VALUES, percentiles=(90, 10))
-    data = Nifti(str(brats), CLASSES, VALUES, shares=(1, 0, 0))
+    data = Nifti(str(brats), CLASSES, VALUES)
     patient = brats / "HGG" / "P0"
-    sample = data.samples("train")[3]
+    sample = data.samples()[3]
     (patient / "P0_seg.nii.gz").unlink()
     with pytest.raises(DataError, match=r"one file \*_seg\.nii\* with labels in .*P0, but found 0"):
-        data.samples("train")
+        data.samples()
     write(patient / "P0_seg.nii.gz", np.zeros((40, 32, 2), np.int16))
     with pytest.raises(DataError, match=r"labels for 4 slices of .*P0_seg\.nii\.gz has 2"):
         data.read_labels(sample)
@@ -131,17 +130,17 @@ def test_wrong_volumes_and_arguments_are_named(brats: Path, tmp_path: Path) -> N
         data.read_image(sample)
     flair.write_bytes(b"no volume")
     with pytest.raises(DataError, match=r"a NIfTI volume, but .*P0_flair\.nii\.gz cannot be read"):
-        data.samples("train")
+        data.samples()
     write(flair, np.zeros((4, 4), np.int16))
     with pytest.raises(DataError, match=r"3 dimensions.*the shape \(4, 4\)"):
-        data.samples("train")
+        data.samples()
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"volumes \*_flair\.nii\* in folders below .*empty"):
-        Nifti(str(tmp_path / "empty"), CLASSES, VALUES).samples("train")
+        Nifti(str(tmp_path / "empty"), CLASSES, VALUES).samples()
 
 
 def test_all_slices_are_loaded(brats: Path) -> None:
-    data = SegmentationData(
+    data = SegmentationDataModule(
         lambda root: Nifti(root, CLASSES, VALUES), str(brats), batch_size=3, num_workers=0
     )
     data.setup("fit")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from deformsample.cli.main import main
 from deformsample.cli.tiles import tile_size
-from deformsample.data import Folder, SplitDataset
+from deformsample.data import Folder, SegmentationSplit
 from deformsample.errors import ArgumentError
 from deformsample.evaluation.tile_report import difference_histogram, tiling_tables
 from deformsample.evaluation.tile_study import Outcome, Setting, compare, measure, memory
@@ -97,12 +97,12 @@ def test_several_classes_are_told_apart_and_taken_as_one() -> None:
 
 
 @pytest.fixture
-def part(folder_tree: Path) -> SplitDataset:
-    dataset = Folder(str(folder_tree), TWO, shares=(1, 0, 0))
-    return SplitDataset(dataset, dataset.samples("train")[:2])
+def part(folder_tree: Path) -> SegmentationSplit:
+    dataset = Folder(str(folder_tree), TWO)
+    return SegmentationSplit(dataset, dataset.samples()[:2])
 
 
-def test_measures_are_those_of_the_segmenters(part: SplitDataset) -> None:
+def test_measures_are_those_of_the_segmenters(part: SegmentationSplit) -> None:
     segmenter = TiledSegmenter(Brightness(), (32, 32)).eval()
     found = measure(segmenter, part, [WHOLE, TILES], [1])
     assert [(o.image, o.setting) for o in found] == [
@@ -121,7 +121,7 @@ def test_measures_are_those_of_the_segmenters(part: SplitDataset) -> None:
         assert own.iou == pytest.approx((both + 1) / (either + 1))
 
 
-def test_a_whole_image_needs_the_memory(part: SplitDataset) -> None:
+def test_a_whole_image_needs_the_memory(part: SegmentationSplit) -> None:
     class Wide(nn.Module):
         def forward(self, image: Tensor) -> Tensor:
             return image.repeat(1, 2000, 1, 1)[:, :2]

@@ -216,7 +216,7 @@ def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
         save(root / "labels" / f"{n}.png", ids)
     common = [
         *("--config", "folder.yaml", f"--data.root={root}", *SMALL),
-        "--data.dataset.shares=[0.45,0.55,0.0]",
+        "--data.splitter.shares=[0.45,0.55,0.0]",
         "--trainer.max_epochs=1",
         "--model.loss.extra=null",  # of a batch, and batches differ; cross-entropy is of pixels
     ]
@@ -377,7 +377,7 @@ def test_balanced_classes_are_counted_once_and_kept(cwfid_tree: Path, in_tmp: Pa
         "--model.loss.density.important={crop: 2}",
     ]
     last = fit("cwfid.yaml", cwfid_tree, in_tmp / "run", *more)
-    kept = torch.load(last, weights_only=True)["SegmentationData"]["shares"]
+    kept = torch.load(last, weights_only=True)["SegmentationDataModule"]["shares"]
     counts = np.zeros(3)
     for n in range(3):
         ids = np.asarray(Image.open(cwfid_tree / "labels" / f"{n:03}.png"))
@@ -389,7 +389,7 @@ def test_balanced_classes_are_counted_once_and_kept(cwfid_tree: Path, in_tmp: Pa
         Image.fromarray(pixels).save(label)
     more += ["--trainer.max_epochs=2", "--ckpt_path=last"]
     again = fit("cwfid.yaml", cwfid_tree, in_tmp / "run", *more)
-    assert torch.load(again, weights_only=True)["SegmentationData"]["shares"] == kept
+    assert torch.load(again, weights_only=True)["SegmentationDataModule"]["shares"] == kept
     unknown = ["--model.loss.density.important={wheat: 2}"]
     arguments = ["--config=cwfid.yaml", f"--data.root={cwfid_tree}", "--output=other"]
     assert main([*arguments, *SMALL, *SHORT, *unknown]) == 1

@@ -43,7 +43,7 @@ def _measure(options: argparse.Namespace) -> None:
     model = load(options.checkpoint, options.device, options.trust, kind=SegmentationModel)
     content = read_config(options.config)
     data = build_data(content, options.root, options.config)
-    part = SplitDataset(data.dataset, data.dataset.samples(options.split), (), data.cache)
+    part = SegmentationSplit(data.dataset, data.splits[options.split], (), data.cache)
     if options.cost:
         result = cost(model.segmenter, part)
     else:

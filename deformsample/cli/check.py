@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias, get_args
+from typing import Any
 
 from tqdm import tqdm
 
 from deformsample.cli.failures import one_line
-from deformsample.data import ClassificationData
+from deformsample.data import ClassificationDataModule, SegmentationDataModule
 from deformsample.data.checking import (
     Checked,
     Finding,
     One,
     check_all,
-    check_labelled,
-    check_sample,
+    check_classification,
+    check_segmentation,
     class_shares,
     equal_images,
 )
-from deformsample.data.from_config import build_any_data, build_data
-from deformsample.data.splits import Split
+from deformsample.data.datamodule import ImageDataModule
+from deformsample.data.from_config import build_any_data
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.configs import find_config, read_mapping
 
@@ -46,11 +46,17 @@ def _check(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
     content = read_mapping(find_config(options.config))
-    known = {"segmentation": _segmented, "classification": _labelled}
     task = str(content.get("task", "segmentation"))
-    if task not in known:
-        raise ArgumentError(f"Expected a `task` of {list(known)}, but got {task!r}.")
-    names, checked, faults = known[task](content, options)
+    if task not in _CHECKS:
+        raise ArgumentError(f"Expected a `task` of {list(_CHECKS)}, but got {task!r}.")
+    module, check = _CHECKS[task]
+    data = build_any_data(module, content, options.root, options.config)
+    names = list(data.dataset.classes)
+    samples, faults = data.dataset.listing()
+    checked = {
+        split: _split(split, placed, partial(check, data), names, options.jobs)
+        for split, placed in data.place(samples).items()
+    }
     findings = [f for samples in checked.values() for one in samples for f in one.findings]
     findings += [Finding(fault, fatal=True) for fault in faults]
     findings += [*equal_images(checked), *_empty(checked, names)]
@@ -62,33 +68,17 @@ def _check(options: argparse.Namespace) -> None:
     print(f"nothing would stop training; {len(findings)} notes")
 
 
-_Found: TypeAlias = tuple[Sequence[str], dict[str, list[Checked]], Sequence[str]]
-"""Names of the classes, what was checked by split, and faults of the whole."""
-
-
-def _segmented(content: Mapping[str, Any], options: argparse.Namespace) -> _Found:
-    data = build_data(content, options.root, options.config)
-    names = list(data.classes)
-    checked: dict[str, list[Checked]] = {}
-    faults: dict[str, None] = {}  # each once, in their order
-    for split in get_args(Split):
-        samples, own = data.dataset.listing(split)
-        faults |= dict.fromkeys(own)
-        check = partial(check_sample, data.dataset)
-        checked[split] = _split(split, samples, check, names, options.jobs)
-    return names, checked, list(faults)
-
-
-def _labelled(content: Mapping[str, Any], options: argparse.Namespace) -> _Found:
-    data = build_any_data(ClassificationData, content, options.root, options.config)
-    names = list(data.classes)
-    checked = {
-        split: _split(
-            split, data.images(split), partial(check_labelled, data.level), names, options.jobs
-        )
-        for split in get_args(Split)
-    }
-    return names, checked, []
+_CHECKS: dict[str, tuple[type[ImageDataModule[Any]], Callable[[Any, Any], Checked]]] = {
+    "segmentation": (
+        SegmentationDataModule,
+        lambda data, sample: check_segmentation(data.dataset, sample),
+    ),
+    "classification": (
+        ClassificationDataModule,
+        lambda data, sample: check_classification(data.level, sample),
+    ),
+}
+"""By task: the data module, and what reads one sample of it."""
 
 
 def _split(

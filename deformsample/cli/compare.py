@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from deformsample.conventions import Colour
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError
 from deformsample.files.writing import atomic_write
@@ -208,11 +208,11 @@ def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None
     if options.image is not None:
         return as_batch(options.image)[0], None
     data = build_data(read_config(options.config), options.root, options.config)
-    samples = data.dataset.samples(options.split)
+    samples = data.splits[options.split]
     if not 0 <= options.index < len(samples):
         raise ArgumentError(
             f"Expected `--index` from 0 to {len(samples) - 1} for the split {options.split!r}, but "
             f"got {options.index}."
         )
-    item = SplitDataset(data.dataset, samples)[options.index]
+    item = SegmentationSplit(data.dataset, samples)[options.index]
     return item["image"], item["labels"]

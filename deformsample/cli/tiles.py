@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deformsample.conventions import Size
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError, DataError
 from deformsample.evaluation.tile_report import difference_histogram, tiling_tables, write_outcomes
@@ -64,10 +64,10 @@ def _tiles(options: argparse.Namespace) -> None:
         )
     content = read_config(options.config)
     data = build_data(content, options.root, options.config)
-    samples = data.dataset.samples(options.split)[: options.images]
+    samples = data.splits[options.split][: options.images]
     if not samples:
         raise DataError(f"Expected images in the split {options.split!r}, but found none.")
-    part = SplitDataset(data.dataset, samples, (), data.cache)
+    part = SegmentationSplit(data.dataset, samples, (), data.cache)
     names = list(data.classes)
     reference = Setting(tile_size(options.reference))
     tiles = [tile_size(text) for text in options.tile or ()] or [segmenter.tile]

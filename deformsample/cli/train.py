@@ -44,7 +44,7 @@ _NOISE = (
     "LightningCLI's args parameter",  # they are given as arguments on purpose
     "Checkpoint directory .* exists and is not empty",  # a run goes on in its folder, or it fails
     ".*does not have many workers",  # the configs choose
-    "You're resuming from a checkpoint that ended before the epoch",  # ImageData goes on there
+    "You're resuming from a checkpoint that ended before the epoch",  # the data module does it
     "The number of training batches .* is smaller than the logging interval",
     r"Found \d+ module\(s\) in eval mode",  # on purpose: frozen, or streamed
     "Metric .* will save all targets and predictions",  # a few numbers for each image

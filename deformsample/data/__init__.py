@@ -1,42 +1,55 @@
 """Data sets, and the data modules that load any of them."""
 
-from deformsample.data.datamodule import ClassificationData, SegmentationData
+from deformsample.data.datamodule import (
+    ClassificationDataModule,
+    ImageDataModule,
+    SegmentationDataModule,
+)
 from deformsample.data.datasets.blue_marble import BlueMarble
 from deformsample.data.datasets.cityscapes import Cityscapes
 from deformsample.data.datasets.classification_dataset import (
-    ClassFolder,
-    LabelledDataset,
-    LabelledFiles,
-    LabelledImage,
+    ClassificationDataset,
+    ClassificationSample,
+    CsvDataset,
+    ImageFolder,
 )
 from deformsample.data.datasets.deepglobe import DeepGlobe
 from deformsample.data.datasets.folder import Folder
+from deformsample.data.datasets.image_dataset import ImageDataset, ImageSample
 from deformsample.data.datasets.nifti import Nifti
-from deformsample.data.datasets.segmentation_dataset import Sample, SegmentationDataset
-from deformsample.data.items import Batch, LabelledBatch, LabelledSplit, SplitDataset
-from deformsample.data.splits import Division, Folds, Shares, Split, SplitFile
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
+from deformsample.data.items import (
+    ClassificationBatch,
+    ClassificationSplit,
+    SegmentationBatch,
+    SegmentationSplit,
+)
+from deformsample.data.splits import KFold, RandomSplit, Split, SplitFile, Splitter
 
 __all__ = [
-    "Batch",
     "BlueMarble",
     "Cityscapes",
-    "ClassFolder",
-    "ClassificationData",
+    "ClassificationBatch",
+    "ClassificationDataModule",
+    "ClassificationDataset",
+    "ClassificationSample",
+    "ClassificationSplit",
+    "CsvDataset",
     "DeepGlobe",
-    "Division",
     "Folder",
+    "ImageDataModule",
+    "ImageDataset",
+    "ImageFolder",
+    "ImageSample",
+    "KFold",
     "Nifti",
-    "Folds",
-    "LabelledBatch",
-    "LabelledDataset",
-    "LabelledFiles",
-    "LabelledImage",
-    "LabelledSplit",
-    "Sample",
-    "SegmentationData",
+    "RandomSplit",
+    "SegmentationBatch",
+    "SegmentationDataModule",
     "SegmentationDataset",
-    "Shares",
+    "SegmentationSample",
+    "SegmentationSplit",
     "Split",
-    "SplitDataset",
     "SplitFile",
+    "Splitter",
 ]

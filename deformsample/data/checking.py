@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deformsample.conventions import IGNORE_INDEX, Pixels, Size
-from deformsample.data.datasets.classification_dataset import LabelledImage
-from deformsample.data.datasets.segmentation_dataset import Sample, SegmentationDataset
+from deformsample.data.datasets.classification_dataset import ClassificationSample
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.errors import DataError
 from deformsample.files.levels import read_level
 
@@ -64,7 +64,7 @@ def check_all(
         return list(progress(pool.map(check, samples)))
 
 
-def check_sample(dataset: SegmentationDataset, sample: Sample) -> Checked:
+def check_segmentation(dataset: SegmentationDataset, sample: SegmentationSample) -> Checked:
     """Read one image and its labels, as training would."""
     findings: list[Finding] = []
     read: list[Pixels] = []
@@ -85,14 +85,14 @@ def check_sample(dataset: SegmentationDataset, sample: Sample) -> Checked:
     return _checked(sample.image, image, findings, counts)
 
 
-def check_labelled(level: int, labelled: LabelledImage) -> Checked:
+def check_classification(level: int, sample: ClassificationSample) -> Checked:
     """Read one image with a class or a score, as training would at that level."""
     try:
-        image = read_level(labelled.file, level)
+        image = read_level(sample.image, level)
     except DataError as error:
-        return Checked(labelled.file, [Finding(str(error), fatal=True)])
-    counts = np.bincount([max(0, int(labelled.label))], minlength=256)
-    return _checked(labelled.file, image, [], counts)
+        return Checked(sample.image, [Finding(str(error), fatal=True)])
+    counts = np.bincount([max(0, int(sample.label))], minlength=256)
+    return _checked(sample.image, image, [], counts)
 
 
 def _checked(

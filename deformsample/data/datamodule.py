@@ -1,36 +1,35 @@
-"""What every data module does: it splits, caches and loads images."""
+"""The data modules, which split, cache and load images."""
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, get_args
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network
-
-from collections.abc import Mapping
-
-import albumentations as A
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
+from typing_extensions import override
 
-from deformsample.conventions import Colour
 from deformsample.data.cache import DecodedCache
-from deformsample.data.datasets.classification_dataset import LabelledDataset, LabelledImage
-from deformsample.data.datasets.segmentation_dataset import SegmentationDataset
-from deformsample.data.items import LabelledSplit, SplitDataset, collate, collate_labelled
+from deformsample.data.datasets.classification_dataset import (
+    ClassificationDataset,
+    ClassificationSample,
+)
+from deformsample.data.datasets.image_dataset import ImageDataset, S
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
+from deformsample.data.items import BasicTransform, ClassificationSplit, SegmentationSplit, collate
 from deformsample.data.seeding import EpochOrder, SeededItems
-from deformsample.data.splits import Division, Shares, Split
+from deformsample.data.splits import RandomSplit, Split, Splitter
 from deformsample.errors import ArgumentError, DataError
 
 
-class ImageData(pl.LightningDataModule):
+class ImageDataModule(pl.LightningDataModule, Generic[S]):
     """Loads the splits of a data set for training, validation, test and prediction.
 
     The order of training images and their augmentation follow from the seed, the epoch and the
@@ -38,24 +37,33 @@ class ImageData(pl.LightningDataModule):
     torch when this object is made; a run that is resumed has its checkpoint's.
 
     Args:
-        collate: makes a batch of the items of a split.
+        dataset: class of the data set; it is called with ``root``.
+        root: folder of the data.
+        splitter: places the images of which the data set does not say the split; ``None`` leaves
+            them out, or, if it says none at all, is :class:`RandomSplit`.
         batch_size: images per step and device. Images of different sizes need 1.
         num_workers: processes that read images; they stay alive between epochs.
-        augmentation: albumentations transforms for training.
+        augmentation: albumentations transforms for training, applied to the image as it is read,
+            and to its labels together with it.
         predict_split: which split ``predict`` works on.
-        cache: folder for what is decoded; ``None`` decodes every time.
-        cache_gigabytes: how much the folder may hold.
+        cache: folder for what is decoded, which later epochs and runs map into memory instead of
+            decoding the files again; ``None`` decodes every time. It takes as much disk as the
+            decoded data: 3 bytes a pixel, and 1 for its label if it has one.
+        cache_gigabytes: how much the folder may hold; what does not fit, there or on the disk, is
+            decoded every time.
     """
 
     def __init__(
         self,
-        collate: Callable[[Sequence[Any]], Any],
-        batch_size: int,
-        num_workers: int,
-        augmentation: list[A.BasicTransform] | None,
-        predict_split: Split,
-        cache: str | None,
-        cache_gigabytes: float | None,
+        dataset: Callable[[str | None], ImageDataset[S]],
+        root: str | None = None,
+        splitter: Splitter | None = None,
+        batch_size: int = 4,
+        num_workers: int = 2,
+        augmentation: list[BasicTransform] | None = None,
+        predict_split: Split = "val",
+        cache: str | None = None,
+        cache_gigabytes: float | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0:
@@ -63,7 +71,8 @@ class ImageData(pl.LightningDataModule):
                 "Expected `batch_size` of at least 1 and `num_workers` of at least 0, but got "
                 f"{batch_size} and {num_workers}."
             )
-        self.collate = collate
+        self.dataset = dataset(root)
+        self.splitter = splitter
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.augmentation = augmentation or []
@@ -72,6 +81,48 @@ class ImageData(pl.LightningDataModule):
         self.cache = None if cache is None else DecodedCache(Path(cache).expanduser(), limit)
         self.parts: dict[Split, Any] = {}
         self.seed = torch.initial_seed()
+
+    @property
+    def classes(self) -> Any:
+        """Those of the data set: names, with a colour each where pixels have a class."""
+        return self.dataset.classes
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; 1 where labels are scores."""
+        return max(1, len(self.dataset.classes))
+
+    @cached_property
+    def splits(self) -> dict[str, list[S]]:
+        """Samples by split, in order, without reading them. The files are listed once.
+
+        Raises:
+            DataError: missing folders or files, or files that cannot be used.
+        """
+        return self.place(self.dataset.samples())
+
+    def place(self, samples: Sequence[S]) -> dict[str, list[S]]:
+        """Samples of the data set by split; what is in no split is left out."""
+        rest = dict.fromkeys(s.group or s.name for s in samples if s.split is None)
+        if self.splitter is not None and samples and not rest:
+            raise ArgumentError(
+                f"Expected no `data.splitter`, since {type(self.dataset).__name__} says the split "
+                f"of every image, but got {type(self.splitter).__name__}: remove either."
+            )
+        splitter = self.splitter
+        if splitter is None and not any(s.split for s in samples):
+            splitter = RandomSplit()
+        split_of = {} if splitter is None else splitter.split(list(rest), self.dataset.root)
+        splits: dict[str, list[S]] = {split: [] for split in get_args(Split)}
+        for sample in samples:
+            split = sample.split or split_of.get(sample.group or sample.name)
+            if split is not None:
+                splits[split].append(sample)
+        return splits
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data: ``data``, the class of the data set."""
+        return {"data": type(self.dataset).__name__}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: the seed."""
@@ -120,12 +171,16 @@ class ImageData(pl.LightningDataModule):
         return self._evaluation_loader(self.predict_split)
 
     @abstractmethod
-    def _part(self, split: Split) -> Dataset[Any]:
-        """The images of a split.
+    def _items(self, samples: Sequence[S], augmentation: Sequence[BasicTransform]) -> Dataset[Any]:
+        """What reads and augments these samples."""
 
-        Raises:
-            DataError: there are none.
-        """
+    def _part(self, split: Split) -> Any:
+        if not self.splits[split]:
+            raise DataError(
+                f"Expected images in the split {split!r} of {type(self.dataset).__name__}, but "
+                "found none: check `--data.root` and `data.splitter`."
+            )
+        return self._items(self.splits[split], self.augmentation if split == "train" else ())
 
     def _order(self, items: SeededItems, trainer: pl.Trainer) -> EpochOrder:
         """From the place where a checkpoint was written, if there is one."""
@@ -176,50 +231,29 @@ class ImageData(pl.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            collate_fn=self.collate,
+            collate_fn=collate,
         )
 
 
-class SegmentationData(ImageData):
+class SegmentationDataModule(ImageDataModule[SegmentationSample]):
     """Loads any segmentation data set for training, validation, test and prediction.
 
     Args:
         dataset: class of the data set; it is called with ``root``.
         root: folder of the data.
-        batch_size: images per step and device. Images of different sizes need 1.
-        num_workers: processes that read images; they stay alive between epochs.
-        augmentation: albumentations transforms for training, applied to the full image and its
-            labels together.
-        predict_split: which split ``predict`` works on.
-        cache: folder for decoded images and labels, which later epochs and runs map into memory
-            instead of decoding the files again; ``None`` decodes every time. It takes as much disk
-            as the decoded data: 4 bytes a pixel.
-        cache_gigabytes: how much the folder may hold; what does not fit, there or on the disk, is
-            decoded every time.
+        options: as of :class:`ImageDataModule`.
     """
+
+    dataset: SegmentationDataset
+    parts: dict[Split, SegmentationSplit]
 
     def __init__(
         self,
         dataset: Callable[[str | None], SegmentationDataset],
         root: str | None = None,
-        batch_size: int = 4,
-        num_workers: int = 2,
-        augmentation: list[A.BasicTransform] | None = None,
-        predict_split: Split = "val",
-        cache: str | None = None,
-        cache_gigabytes: float | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            collate,
-            batch_size,
-            num_workers,
-            augmentation,
-            predict_split,
-            cache,
-            cache_gigabytes,
-        )
-        self.dataset = dataset(root)
-        self.parts: dict[Split, SplitDataset] = {}
+        super().__init__(dataset, root, **options)
         self.shares: list[float] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -270,52 +304,31 @@ class SegmentationData(ImageData):
         return SplitDataset(self.dataset, samples, augmentation, self.cache)
 
 
-class ClassificationData(ImageData):
+class ClassificationDataModule(ImageDataModule[ClassificationSample]):
     """Loads images with a label each for training, validation, test and prediction.
 
     Args:
         dataset: class of the data set; it is called with ``root``.
         root: folder of the data.
-        division: into train, val and test; ``None`` for the data set's own, or, if it has none,
-            :class:`Shares`.
         level: how often images are halved, by means of 2 x 2 pixels, when they are read. Of slides
             and large TIFFs, only that level is ever in memory.
-        batch_size: images per step and device. Images of different sizes need 1.
-        num_workers: processes that read images; they stay alive between epochs.
-        augmentation: albumentations transforms for training, applied to the image at its level.
-        predict_split: which split ``predict`` works on.
-        cache: folder for decoded images, as of :class:`SegmentationData`; 3 bytes a pixel.
-        cache_gigabytes: how much the folder may hold.
+        options: as of :class:`ImageDataModule`.
     """
+
+    dataset: ClassificationDataset
+    parts: dict[Split, ClassificationSplit]
 
     def __init__(
         self,
-        dataset: Callable[[str | None], LabelledDataset],
+        dataset: Callable[[str | None], ClassificationDataset],
         root: str | None = None,
-        division: Division | None = None,
         level: int = 0,
-        batch_size: int = 4,
-        num_workers: int = 2,
-        augmentation: list[A.BasicTransform] | None = None,
-        predict_split: Split = "val",
-        cache: str | None = None,
-        cache_gigabytes: float | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            collate_labelled,
-            batch_size,
-            num_workers,
-            augmentation,
-            predict_split,
-            cache,
-            cache_gigabytes,
-        )
         if level < 0:
             raise ArgumentError(f"Expected `level` of at least 0, but got {level}.")
-        self.dataset = dataset(root)
-        self.division = division
+        super().__init__(dataset, root, **options)
         self.level = level
-        self.parts: dict[Split, LabelledSplit] = {}
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint says of the data."""
@@ -326,30 +339,8 @@ class ClassificationData(ImageData):
         """Their names in the order of their numbers; none where labels are scores."""
         return self.dataset.classes
 
-    @property
-    def num_classes(self) -> int:
-        """How many scores an image gets, one for each class or a single one."""
-        return max(1, len(self.dataset.classes))
-
-    def images(self, split: Split) -> list[LabelledImage]:
-        """Those of a split, in order, without reading them."""
-        images = self.dataset.images()
-        split_of = self._divided(images)
-        return [image for image in images if split_of.get(image.name) == split]
-
-    def _part(self, split: Split) -> LabelledSplit:
-        own = self.images(split)
-        if not own:
-            raise DataError(
-                f"Expected images in the split {split!r} of {type(self.dataset).__name__}, but "
-                "found none: check `--data.root` and `data.division`."
-            )
-        augmentation = self.augmentation if split == "train" else ()
-        return LabelledSplit(own, self.level, augmentation, self.cache)
-
-    def _divided(self, images: Sequence[LabelledImage]) -> dict[str, str]:
-        told = {image.name: image.split for image in images if image.split is not None}
-        if self.division is None and told:
-            return told
-        names = [image.name for image in images]
-        return (self.division or Shares()).divide(names, self.dataset.root)
+    @override
+    def _items(
+        self, samples: Sequence[ClassificationSample], augmentation: Sequence[BasicTransform]
+    ) -> ClassificationSplit:
+        return ClassificationSplit(samples, self.level, augmentation, self.cache)

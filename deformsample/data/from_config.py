@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
 
-from deformsample.data import SegmentationData
-from deformsample.data.datamodule import ImageData
+from deformsample.data import SegmentationDataModule
+from deformsample.data.datamodule import ImageDataModule
 from deformsample.errors import ArgumentError, DeformsampleError
 from deformsample.files.configs import find_config, read_mapping
 
-Data = TypeVar("Data", bound=ImageData)
+Data = TypeVar("Data", bound=ImageDataModule[Any])
 
 
 def read_config(name: str) -> dict[str, Any]:
@@ -30,9 +30,9 @@ def read_config(name: str) -> dict[str, Any]:
     return content
 
 
-def build_data(content: Mapping[str, Any], root: str | None, source: str) -> SegmentationData:
+def build_data(content: Mapping[str, Any], root: str | None, source: str) -> SegmentationDataModule:
     """The data module of a segmentation, as of :func:`build_any_data`."""
-    return build_any_data(SegmentationData, content, root, source)
+    return build_any_data(SegmentationDataModule, content, root, source)
 
 
 def build_any_data(

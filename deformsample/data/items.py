@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, Generic, TypedDict
 
-import albumentations as A
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import override
 
 from deformsample.conventions import Pixels
 from deformsample.data.cache import DecodedCache
-from deformsample.data.datasets.classification_dataset import LabelledImage
-from deformsample.data.datasets.segmentation_dataset import Sample, SegmentationDataset
+from deformsample.data.datasets.classification_dataset import ClassificationSample
+from deformsample.data.datasets.image_dataset import S
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.levels import read_level
 
+# Before the only import of albumentations, which otherwise asks the package index for updates.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-class Item(TypedDict):
+from albumentations import BasicTransform as BasicTransform  # for the data module
+from albumentations import Compose
+
+
+class SegmentationItem(TypedDict):
     """One image with its labels."""
 
     image: Tensor
@@ -34,7 +43,7 @@ class Item(TypedDict):
     """Of the sample in its split."""
 
 
-class Batch(TypedDict):
+class SegmentationBatch(TypedDict):
     """Images of one size with their labels."""
 
     image: Tensor
@@ -47,7 +56,75 @@ class Batch(TypedDict):
     """(b,) of the samples in their split."""
 
 
-class SplitDataset(Dataset[Item]):
+class ClassificationItem(TypedDict):
+    """One image with its label."""
+
+    image: Tensor
+    """(3, h, w) uint8."""
+
+    label: float
+    """The number of its class, or its score."""
+
+    index: int
+    """Of the sample in its split."""
+
+
+class ClassificationBatch(TypedDict):
+    """Images of one size with their labels."""
+
+    image: Tensor
+    """(b, 3, h, w) uint8."""
+
+    label: Tensor
+    """(b,) float32, numbers of classes, or scores."""
+
+    index: Tensor
+    """(b,) of the samples in their split."""
+
+
+class ImageSplit(Dataset[Any], Generic[S]):
+    """The samples of one split, read and augmented.
+
+    Args:
+        samples: what to read.
+        augmentation: albumentations transforms.
+        cache: where decoded images are kept, or ``None``.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[S],
+        augmentation: Sequence[BasicTransform] = (),
+        cache: DecodedCache | None = None,
+    ) -> None:
+        self.samples = samples
+        self.augmentation = Compose(list(augmentation)) if augmentation else None
+        self.cache = cache
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Any:
+        """The item of that index, of tensors and numbers."""
+
+    def file(self, index: int) -> Path:
+        """Of the image of that index."""
+        return self.samples[index].image
+
+    def _decoded(self, purpose: str, file: Path, decode: Callable[[], Pixels]) -> Pixels:
+        return decode() if self.cache is None else self.cache.get(purpose, file, decode)
+
+    def _augmented(self, **pixels: Pixels) -> dict[str, Pixels]:
+        if self.augmentation is None:
+            return pixels
+        # torch's seed is the item's own in training; albumentations has generators of its own.
+        self.augmentation.set_random_seed(int(torch.randint(2**31, ())))
+        augmented: dict[str, Pixels] = self.augmentation(**pixels)
+        return augmented
+
+
+class SegmentationSplit(ImageSplit[SegmentationSample]):
     """The samples of one split, read and augmented at full resolution.
 
     Args:
@@ -60,151 +137,74 @@ class SplitDataset(Dataset[Item]):
     def __init__(
         self,
         dataset: SegmentationDataset,
-        samples: Sequence[Sample],
-        augmentation: Sequence[A.BasicTransform] = (),
+        samples: Sequence[SegmentationSample],
+        augmentation: Sequence[BasicTransform] = (),
         cache: DecodedCache | None = None,
     ) -> None:
+        super().__init__(samples, augmentation, cache)
         self.dataset = dataset
-        self.samples = samples
-        self.augmentation = A.Compose(list(augmentation)) if augmentation else None
-        self.cache = cache
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def file(self, index: int) -> Path:
-        """Of the image of that index."""
-        return self.samples[index].image
-
-    def __getitem__(self, index: int) -> Item:
+    @override
+    def __getitem__(self, index: int) -> SegmentationItem:
         sample = self.samples[index]
-        image, labels = self._read(sample)
+        read = partial(self.dataset.read_image, sample)
+        image = self._decoded(f"image|{self._key(sample)}", sample.image, read)
+        labels = self.read_labels(sample)
         if image.shape[:2] != labels.shape:
             raise DataError(
                 f"Expected labels of {image.shape[:2]} pixels for {sample.image}, but "
                 f"{sample.labels} has {labels.shape}."
             )
-        if self.augmentation is not None:
-            # torch's seed is the item's own in training; albumentations has generators of its own.
-            self.augmentation.set_random_seed(int(torch.randint(2**31, ())))
-            changed = self.augmentation(image=image, mask=labels)
-            image, labels = changed["image"], changed["mask"]
+        augmented = self._augmented(image=image, mask=labels)
         return {
-            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
-            "labels": torch.from_numpy(labels.copy()),
+            "image": _channels_first(augmented["image"]),
+            "labels": torch.from_numpy(augmented["mask"].copy()),
             "index": index,
         }
 
-    def read_labels(self, sample: Sample) -> Pixels:
-        """The class ids of a sample, not augmented."""
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
+        """The class ids of a sample, (h, w) uint8, not augmented."""
         read = partial(self.dataset.read_labels, sample)
-        if self.cache is None or sample.labels is None:
-            return read()
-        return self.cache.get(f"labels|{self._key(sample)}", sample.labels, read)
+        return self._decoded(f"labels|{self._key(sample)}", sample.labels, read)
 
-    def _read(self, sample: Sample) -> tuple[Pixels, Pixels]:
-        image = partial(self.dataset.read_image, sample)
-        if self.cache is None or sample.labels is None:
-            return image(), self.read_labels(sample)
-        return (
-            self.cache.get(f"image|{self._key(sample)}", sample.image, image),
-            self.read_labels(sample),
-        )
-
-    def _key(self, sample: Sample) -> str:
+    def _key(self, sample: SegmentationSample) -> str:
         return f"{self.dataset.settings}|{sample.name}"
 
 
-def collate(items: Sequence[Item]) -> Batch:
-    """Stack images of one size.
-
-    Raises:
-        ArgumentError: the sizes differ.
-    """
-    sizes = {tuple(item["labels"].shape) for item in items}
-    if len(sizes) > 1:
-        raise ArgumentError(
-            f"Expected images of one size in a batch, but got {sorted(sizes)}: set "
-            "`--data.batch_size 1` (with `--trainer.accumulate_grad_batches` for larger steps), or "
-            "crop them in `data.augmentation`."
-        )
-    return {
-        "image": torch.stack([item["image"] for item in items]),
-        "labels": torch.stack([item["labels"] for item in items]),
-        "index": torch.tensor([item["index"] for item in items]),
-    }
-
-
-class LabelledItem(TypedDict):
-    """One image with its label."""
-
-    image: Tensor
-    """(3, h, w) uint8."""
-
-    label: float
-    """The number of its class, or its score."""
-
-    index: int
-    """Of the image in its split."""
-
-
-class LabelledBatch(TypedDict):
-    """Images of one size with their labels."""
-
-    image: Tensor
-    """(b, 3, h, w) uint8."""
-
-    label: Tensor
-    """(b,) float32, numbers of classes, or scores."""
-
-    index: Tensor
-    """(b,) of the images in their split."""
-
-
-class LabelledSplit(Dataset[LabelledItem]):
-    """The images of one split, read and augmented.
+class ClassificationSplit(ImageSplit[ClassificationSample]):
+    """The samples of one split, read at a level and augmented there.
 
     Args:
-        images: what to read.
-        level: how often they are halved when they are read.
+        samples: what to read.
+        level: how often images are halved when they are read.
         augmentation: albumentations transforms.
         cache: where decoded images are kept, or ``None``.
     """
 
     def __init__(
         self,
-        images: Sequence[LabelledImage],
+        samples: Sequence[ClassificationSample],
         level: int = 0,
-        augmentation: Sequence[A.BasicTransform] = (),
+        augmentation: Sequence[BasicTransform] = (),
         cache: DecodedCache | None = None,
     ) -> None:
-        self.images = images
+        super().__init__(samples, augmentation, cache)
         self.level = level
-        self.augmentation = A.Compose(list(augmentation)) if augmentation else None
-        self.cache = cache
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def file(self, index: int) -> Path:
-        """Of the image of that index."""
-        return self.images[index].file
-
-    def __getitem__(self, index: int) -> LabelledItem:
-        image = self.images[index]
-        read = partial(read_level, image.file, self.level)
-        purpose = f"level {self.level}"
-        pixels = read() if self.cache is None else self.cache.get(purpose, image.file, read)
-        if self.augmentation is not None:
-            # torch's seed is the item's own in training; albumentations has generators of its own.
-            self.augmentation.set_random_seed(int(torch.randint(2**31, ())))
-            pixels = self.augmentation(image=pixels)["image"]
-        own = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        return {"image": own, "label": image.label, "index": index}
+    @override
+    def __getitem__(self, index: int) -> ClassificationItem:
+        sample = self.samples[index]
+        read = partial(read_level, sample.image, self.level)
+        image = self._decoded(f"level {self.level}", sample.image, read)
+        return {
+            "image": _channels_first(self._augmented(image=image)["image"]),
+            "label": float(sample.label),
+            "index": index,
+        }
 
 
-def collate_labelled(items: Sequence[LabelledItem]) -> LabelledBatch:
-    """Stack images of one size.
+def collate(items: Sequence[Any]) -> Any:
+    """Stack items of one size: a batch has their keys.
 
     Raises:
         ArgumentError: the sizes differ.
@@ -213,10 +213,11 @@ def collate_labelled(items: Sequence[LabelledItem]) -> LabelledBatch:
     if len(sizes) > 1:
         raise ArgumentError(
             f"Expected images of one size in a batch, but got {sorted(sizes)}: set "
-            "`--data.batch_size 1` (with `--trainer.accumulate_grad_batches` for larger steps)."
+            "`--data.batch_size 1` (with `--trainer.accumulate_grad_batches` for larger steps), or "
+            "crop them in `data.augmentation`."
         )
-    return {
-        "image": torch.stack([item["image"] for item in items]),
-        "label": torch.tensor([item["label"] for item in items], dtype=torch.float32),
-        "index": torch.tensor([item["index"] for item in items]),
-    }
+    return {key: torch.stack([torch.as_tensor(item[key]) for item in items]) for key in items[0]}
+
+
+def _channels_first(image: Pixels) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

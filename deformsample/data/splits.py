@@ -1,4 +1,4 @@
-"""How a data set without official splits is divided."""
+"""How a data set without official splits is split."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from typing_extensions import override
+
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.configs import own_or_shipped
 from deformsample.files.reading import csv_rows
@@ -19,120 +21,34 @@ Split: TypeAlias = Literal["train", "val", "test"]
 _SPLITS: tuple[str, ...] = get_args(Split)
 
 
-def seeded_split(
-    stems: Sequence[str],
-    *,
-    shares: tuple[float, float, float],
-    group_pattern: str | None,
-    seed: int,
-) -> dict[str, str]:
-    """Divide stems at random, never inside a group; the same for the same stems and seed.
-
-    Args:
-        stems: file names without extension.
-        shares: of train, val and test, in groups; they sum to 1.
-        group_pattern: regular expression; stems with the same match (of its first bracket, if it
-            has one) are one group. ``None`` makes every stem a group of its own.
-        seed: of the shuffle.
-
-    Returns:
-        Split name by stem.
-
-    Raises:
-        ArgumentError: shares that do not sum to 1, or a stem that the pattern does not match.
-    """
-    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise ArgumentError(f"Expected `shares` of sum 1, none negative, but got {list(shares)}.")
-    group_of = {stem: group(stem, group_pattern) for stem in stems}
-    groups = sorted(set(group_of.values()))
-    random.Random(seed).shuffle(groups)
-    first = round(len(groups) * shares[0])
-    second = round(len(groups) * (shares[0] + shares[1]))
-    name_of = {
-        group: _SPLITS[(number >= first) + (number >= second)]
-        for number, group in enumerate(groups)
-    }
-    return {stem: name_of[group] for stem, group in group_of.items()}
-
-
-def split_from_file(stems: Sequence[str], file: Path) -> dict[str, str]:
-    """Read a division from a CSV file of two columns: a stem or a glob, and its split.
-
-    The first row that fits a stem counts. Stems that no row fits are in no split.
-
-    Args:
-        stems: file names without extension.
-        file: rows such as ``a_0012,train`` or ``b_*,val``; lines that start with # are skipped.
-
-    Returns:
-        Split name by stem.
-
-    Raises:
-        DataError: no such file, a row of another form, or a stem that does not exist. (A glob may
-            fit nothing.)
-    """
-    rows: list[tuple[str, str]] = []
-    for number, row in enumerate(csv_rows(file, "a split file"), start=1):
-        if not row or row[0].startswith("#"):
-            continue
-        if len(row) != 2 or row[1].strip() not in _SPLITS:
-            raise DataError(
-                f"Expected 'stem,split' with a split of {', '.join(_SPLITS)}, but line "
-                f"{number} of {file} is {','.join(row)[:200]!r}."
-            )
-        rows.append((row[0].strip(), row[1].strip()))
-    known = set(stems)
-    for pattern, _ in rows:
-        if not set(pattern) & set("*?[") and pattern not in known:
-            raise DataError(f"Expected an image for {pattern!r} of {file}, but there is none.")
-    division = {}
-    for stem in stems:
-        name = next((name for pattern, name in rows if fnmatchcase(stem, pattern)), None)
-        if name is not None:
-            division[stem] = name
-    return division
-
-
-def group(stem: str, pattern: str | None) -> str:
-    """What a stem is divided with, by a pattern as of :func:`seeded_split`."""
-    if pattern is None:
-        return stem
-    try:
-        match = re.search(pattern, stem)
-    except re.error as error:
-        raise ArgumentError(
-            f"Expected `group_pattern` to be a regular expression, but {pattern!r} is none: "
-            f"{error}."
-        ) from None
-    if match is None:
-        raise ArgumentError(
-            f"Expected `group_pattern` {pattern!r} to match every file name, but it does not "
-            f"match {stem!r}."
-        )
-    return match.group(1) if match.re.groups else match.group(0)
-
-
-class Division(ABC):
+class Splitter(ABC):
     """Which images are in which split, by their names."""
 
     @abstractmethod
-    def divide(self, names: Sequence[str], root: Path) -> dict[str, str]:
+    def split(self, names: Sequence[str], root: Path) -> dict[str, str]:
         """Split by name; what is in no split is left out.
 
         Args:
-            names: of the images: paths below the root without extension, such as ``cat/0012``.
+            names: of the images, as the data set gives them: file names without extension, or
+                paths below the root such as ``cat/0012``. Where the data set keeps images together,
+                as slices of a patient, the name of the group stands for them.
             root: folder of the data.
+
+        Raises:
+            ArgumentError: the splitter does not fit the names.
+            DataError: a file that it needs is missing, or cannot be used.
         """
 
 
-class Shares(Division):
+class RandomSplit(Splitter):
     """At random, the same for the same names and seed.
 
     Args:
-        shares: of train, val and test.
+        shares: of train, val and test, in groups; they sum to 1.
         group_pattern: regular expression for what must stay together, such as the patient in a
-            name; ``None`` divides image by image.
-        seed: of the division.
+            name. Names with the same match (of its first bracket, if it has one) are one group.
+            ``None`` makes every name a group of its own.
+        seed: of the shuffle.
     """
 
     def __init__(
@@ -141,34 +57,58 @@ class Shares(Division):
         group_pattern: str | None = None,
         seed: int = 0,
     ) -> None:
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ArgumentError(
+                f"Expected `shares` of sum 1, none negative, but got {list(shares)}."
+            )
         self.shares = shares
         self.group_pattern = group_pattern
         self.seed = seed
 
-    def divide(self, names: Sequence[str], root: Path) -> dict[str, str]:
-        """See :class:`Division`."""
-        return seeded_split(
-            names, shares=self.shares, group_pattern=self.group_pattern, seed=self.seed
-        )
+    @override
+    def split(self, names: Sequence[str], root: Path) -> dict[str, str]:
+        group_of = _groups(names, self.group_pattern)
+        groups = sorted(set(group_of.values()))
+        random.Random(self.seed).shuffle(groups)
+        first = round(len(groups) * self.shares[0])
+        second = round(len(groups) * (self.shares[0] + self.shares[1]))
+        split_of = {
+            group: _SPLITS[(number >= first) + (number >= second)]
+            for number, group in enumerate(groups)
+        }
+        return {name: split_of[group] for name, group in group_of.items()}
 
 
-class SplitFile(Division):
-    """As a file says.
+class SplitFile(Splitter):
+    """As a CSV file of two columns says: a name or a glob, and its split.
+
+    The first row that fits a name counts. Names that no row fits are in no split. Lines that start
+    with # are skipped.
 
     Args:
-        file: CSV of name or glob, and split, where the first row that fits counts; relative to the
-            root, or else to the folder of the shipped configs.
+        file: rows such as ``a_0012,train`` or ``b_*,val``; relative to the root, or else to the
+            folder of the shipped configs.
     """
 
     def __init__(self, file: str) -> None:
         self.file = file
 
-    def divide(self, names: Sequence[str], root: Path) -> dict[str, str]:
-        """See :class:`Division`."""
-        return split_from_file(names, own_or_shipped(root, self.file))
+    @override
+    def split(self, names: Sequence[str], root: Path) -> dict[str, str]:
+        file = own_or_shipped(root, self.file)
+        rows = _split_rows(file)
+        known = set(names)
+        for pattern, _ in rows:  # a glob may fit nothing
+            if not set(pattern) & set("*?[") and pattern not in known:
+                raise DataError(f"Expected an image for {pattern!r} of {file}, but there is none.")
+        first = {
+            name: next((split for pattern, split in rows if fnmatchcase(name, pattern)), None)
+            for name in names
+        }
+        return {name: split for name, split in first.items() if split is not None}
 
 
-class Folds(Division):
+class KFold(Splitter):
     """Cross-validation: one fold is tested, the next one chooses the best epoch, the others train.
 
     Groups go to the folds in their order, one by one, so the folds are as even as can be.
@@ -176,7 +116,7 @@ class Folds(Division):
     Args:
         count: how many folds there are, at least 3.
         fold: which one is tested, from 0.
-        group_pattern: as of :class:`Shares`.
+        group_pattern: as of :class:`RandomSplit`.
     """
 
     def __init__(self, count: int = 5, fold: int = 0, group_pattern: str | None = None) -> None:
@@ -189,9 +129,9 @@ class Folds(Division):
         self.fold = fold
         self.group_pattern = group_pattern
 
-    def divide(self, names: Sequence[str], root: Path) -> dict[str, str]:
-        """See :class:`Division`."""
-        group_of = {name: group(name, self.group_pattern) for name in names}
+    @override
+    def split(self, names: Sequence[str], root: Path) -> dict[str, str]:
+        group_of = _groups(names, self.group_pattern)
         groups = sorted(set(group_of.values()))
         if len(groups) < self.count:
             raise ArgumentError(
@@ -199,5 +139,45 @@ class Folds(Division):
                 f"{len(groups)}: set a smaller `count` or another `group_pattern`."
             )
         special = {self.fold: "test", (self.fold + 1) % self.count: "val"}
-        split_of = {own: special.get(n % self.count, "train") for n, own in enumerate(groups)}
-        return {name: split_of[own] for name, own in group_of.items()}
+        split_of = {
+            group: special.get(number % self.count, "train") for number, group in enumerate(groups)
+        }
+        return {name: split_of[group] for name, group in group_of.items()}
+
+
+def _split_rows(file: Path) -> list[tuple[str, str]]:
+    """Name or glob, and split."""
+    rows = []
+    for number, row in enumerate(csv_rows(file, "a split file"), start=1):
+        if not row or row[0].startswith("#"):
+            continue
+        if len(row) != 2 or row[1].strip() not in _SPLITS:
+            raise DataError(
+                f"Expected 'name,split' with a split of {', '.join(_SPLITS)}, but line "
+                f"{number} of {file} is {','.join(row)[:200]!r}."
+            )
+        rows.append((row[0].strip(), row[1].strip()))
+    return rows
+
+
+def _groups(names: Sequence[str], pattern: str | None) -> dict[str, str]:
+    """Group by name."""
+    if pattern is None:
+        return {name: name for name in names}
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ArgumentError(
+            f"Expected `group_pattern` to be a regular expression, but {pattern!r} is none: "
+            f"{error}."
+        ) from None
+    group_of = {}
+    for name in names:
+        match = compiled.search(name)
+        if match is None:
+            raise ArgumentError(
+                f"Expected `group_pattern` {pattern!r} to match every name, but it does not match "
+                f"{name!r}."
+            )
+        group_of[name] = match.group(1) if compiled.groups else match.group(0)
+    return group_of

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from deformsample.conventions import IGNORE_INDEX
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.geometry import unwarp_labels
 from deformsample.metrics.iou import boundary_counts, confusion, iou_report, mean_iou
 from deformsample.segmenters import SampledPrediction, Segmenter

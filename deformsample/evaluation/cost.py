@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from deformsample.conventions import STAGES
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.segmenters import Segmenter
 
 

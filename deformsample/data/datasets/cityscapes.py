@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+from typing_extensions import override
 
 from deformsample.conventions import IGNORE_INDEX, Pixels
-from deformsample.data.datasets.segmentation_dataset import (
-    Sample,
-    SegmentationDataset,
-    check_folder,
-)
+from deformsample.data.datasets.image_dataset import check_folder
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.data.splits import Split
 from deformsample.errors import DataError
 from deformsample.files.images import read_ids
@@ -59,24 +58,24 @@ class Cityscapes(SegmentationDataset):
     def __init__(self, root: str | None) -> None:
         self.root = Path(root or "data/cityscapes").expanduser()
 
-    def samples(self, split: Split) -> list[Sample]:
-        """See :class:`SegmentationDataset`."""
-        images = check_folder(self.root / "leftImg8bit" / split, "Cityscapes images")
-        labels = check_folder(self.root / "gtFine" / split, "Cityscapes labels")
-        found = []
-        for image in sorted(images.glob(f"*/*{_IMAGE}")):
-            name = image.name.removesuffix(_IMAGE)
-            partner = labels / image.parent.name / f"{name}{_LABELS}"
-            if not partner.is_file():
-                raise DataError(
-                    f"Expected labels for {image} at {partner}, but there is no such file."
-                )
-            found.append(Sample(name, image, partner))
-        return found
+    @override
+    def samples(self) -> list[SegmentationSample]:
+        images = check_folder(self.root / "leftImg8bit", "Cityscapes images")
+        labels = check_folder(self.root / "gtFine", "Cityscapes labels")
+        samples = []
+        for split in get_args(Split):
+            for image in sorted((images / split).glob(f"*/*{_IMAGE}")):
+                name = image.name.removesuffix(_IMAGE)
+                partner = labels / split / image.parent.name / f"{name}{_LABELS}"
+                if not partner.is_file():
+                    raise DataError(
+                        f"Expected labels for {image} at {partner}, but there is no such file."
+                    )
+                samples.append(SegmentationSample(name, image, partner, split=split))
+        return samples
 
-    def read_labels(self, sample: Sample) -> Pixels:
-        """See :class:`SegmentationDataset`."""
-        assert sample.labels is not None
+    @override
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         ids = read_ids(sample.labels)
         if bool(((ids > _HIGHEST_ID) & (ids != _LICENCE_PLATE)).any()):
             raise DataError(
@@ -85,12 +84,12 @@ class Cityscapes(SegmentationDataset):
             )
         return _training_ids()[ids]
 
+    @override
     def encode(self, ids: Pixels) -> Pixels:
-        """See :class:`SegmentationDataset`."""
         return np.array(_LABEL_IDS, dtype=np.uint8)[ids]
 
-    def prediction_name(self, sample: Sample) -> str:
-        """See :class:`SegmentationDataset`."""
+    @override
+    def prediction_name(self, sample: SegmentationSample) -> str:
         return f"{sample.name}_pred_labelIds.png"
 
 

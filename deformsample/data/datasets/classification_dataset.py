@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from deformsample.data.datasets.segmentation_dataset import check_folder
+from typing_extensions import override
+
+from deformsample.data.datasets.image_dataset import ImageDataset, ImageSample, check_folder
 from deformsample.data.splits import Split
 from deformsample.errors import ArgumentError, DataError, listed
 from deformsample.files.configs import own_or_shipped
@@ -19,41 +20,21 @@ from deformsample.files.slides import SLIDE_SUFFIXES
 
 
 @dataclass(frozen=True)
-class LabelledImage:
-    """An image file and what is said of it."""
+class ClassificationSample(ImageSample):
+    """One image and its label. Its name is its path below the root, without extension."""
 
-    name: str
-    """Its path below the root, without extension; unique."""
-
-    file: Path
     label: float
     """The number of its class, or its score."""
 
-    split: str | None = None
-    """Where the data set itself says so."""
 
+class ClassificationDataset(ImageDataset[ClassificationSample]):
+    """Files with a label each."""
 
-class LabelledDataset(ABC):
-    """Files with a label each.
-
-    Attributes:
-        root: folder of the data.
-        classes: their names in the order of their numbers; none where labels are scores.
-    """
-
-    root: Path
     classes: Sequence[str]
-
-    @abstractmethod
-    def images(self) -> list[LabelledImage]:
-        """All images, in order, without reading them.
-
-        Raises:
-            DataError: a folder or file is missing, or cannot be used.
-        """
+    """Names in the order of their numbers; none where labels are scores."""
 
 
-class ClassFolder(LabelledDataset):
+class ImageFolder(ClassificationDataset):
     """One folder for each class, which holds its images: ``root/CLASS/NAME.*``.
 
     Images may be in any format that is read, slides included.
@@ -70,17 +51,17 @@ class ClassFolder(LabelledDataset):
         if missing := sorted(set(self.classes) - set(folders)):
             raise DataError(f"Expected a folder for each class in {self.root}, but not: {missing}.")
 
-    def images(self) -> list[LabelledImage]:
-        """See :class:`LabelledDataset`."""
+    @override
+    def samples(self) -> list[ClassificationSample]:
         return _unique(
-            LabelledImage(_name(file, self.root), file, number)
+            ClassificationSample(_name(file, self.root), file, number)
             for number, name in enumerate(self.classes)
             for file in files_in(self.root / name)
             if _is_image(file)
         )
 
 
-class LabelledFiles(LabelledDataset):
+class CsvDataset(ClassificationDataset):
     """Images and labels as a CSV file lists them.
 
     Its first row names the columns: ``path``, ``label`` and, if the data set is divided already,
@@ -108,10 +89,12 @@ class LabelledFiles(LabelledDataset):
         found = sorted({row["label"] for row in self.rows})
         self.classes = [] if label == "score" else _checked(classes or found, self.file)
 
-    def images(self) -> list[LabelledImage]:
-        """See :class:`LabelledDataset`."""
+    @override
+    def samples(self) -> list[ClassificationSample]:
         return _unique(
-            LabelledImage(_name(file, self.root), file, self._number(row), row.get("split"))
+            ClassificationSample(
+                _name(file, self.root), file, self._number(row), split=row.get("split")
+            )
             for row in self.rows
             for file in self._files(row["path"])
         )
@@ -186,15 +169,15 @@ def _checked(classes: list[str], where: Path) -> list[str]:
     return classes
 
 
-def _unique(images: Iterable[LabelledImage]) -> list[LabelledImage]:
-    found: dict[str, LabelledImage] = {}
-    for image in images:
-        if image.name in found:
+def _unique(samples: Iterable[ClassificationSample]) -> list[ClassificationSample]:
+    found: dict[str, ClassificationSample] = {}
+    for sample in samples:
+        if sample.name in found:
             raise DataError(
-                f"Expected every image once, and names that differ, but {found[image.name].file} "
-                f"and {image.file} are both {image.name!r}: remove or rename one."
+                f"Expected every image once, and names that differ, but {found[sample.name].image} "
+                f"and {sample.image} are both {sample.name!r}: remove or rename one."
             )
-        found[image.name] = image
+        found[sample.name] = sample
     return list(found.values())
 
 

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from typing_extensions import override
+
 from deformsample.conventions import Pixels
-from deformsample.data.datasets.segmentation_dataset import (
-    Sample,
-    SegmentationDataset,
-    check_folder,
-)
-from deformsample.data.splits import Split, seeded_split
+from deformsample.data.datasets.image_dataset import check_folder
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.errors import DataError
 from deformsample.files.images import image_files, read_colours
 from deformsample.files.label_maps import colours_from_ids, ids_from_colours, palette
 
 _IMAGE, _LABELS = "_sat", "_mask"
-_SHARES = (455 / 803, 207 / 803, 141 / 803)  # of Chen et al. 2019 and Jin et al. 2022
 
 
 class DeepGlobe(SegmentationDataset):
     """``train/*_sat.jpg`` and ``train/*_mask.png``: the 803 images whose labels are public.
 
-    Six classes; the seventh, unknown (black), is ignored. The images are divided into 455, 207 and
-    141 by seed, since the public tree names no split.
+    Six classes; the seventh, unknown (black), is ignored. The public tree names no split:
+    ``deepglobe.yaml`` has 455, 207 and 141 images, as Chen et al. 2019 and Jin et al. 2022.
 
     Args:
         root: folder that holds ``train``.
-        seed: of the division.
     """
 
     classes = {  # noqa: RUF012 - a mapping that nobody changes
@@ -39,12 +35,11 @@ class DeepGlobe(SegmentationDataset):
         "barren": (255, 255, 255),
     }
 
-    def __init__(self, root: str | None, seed: int = 0) -> None:
+    def __init__(self, root: str | None) -> None:
         self.root = Path(root or "data/deepglobe").expanduser()
-        self.seed = seed
 
-    def samples(self, split: Split) -> list[Sample]:
-        """See :class:`SegmentationDataset`."""
+    @override
+    def samples(self) -> list[SegmentationSample]:
         files = image_files(check_folder(self.root / "train", "DeepGlobe images and masks"))
         images = {f.stem.removesuffix(_IMAGE): f for f in files if f.stem.endswith(_IMAGE)}
         masks = {f.stem.removesuffix(_LABELS): f for f in files if f.stem.endswith(_LABELS)}
@@ -53,16 +48,10 @@ class DeepGlobe(SegmentationDataset):
                 raise DataError(
                     f"Expected a mask {name}{_LABELS}.png for {file}, but there is none."
                 )
-        division = seeded_split(list(images), shares=_SHARES, group_pattern=None, seed=self.seed)
-        return [
-            Sample(name, file, masks[name])
-            for name, file in images.items()
-            if division[name] == split
-        ]
+        return [SegmentationSample(name, file, masks[name]) for name, file in images.items()]
 
-    def read_labels(self, sample: Sample) -> Pixels:
-        """See :class:`SegmentationDataset`."""
-        assert sample.labels is not None
+    @override
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         return ids_from_colours(
             read_colours(sample.labels),
             palette(self.classes),
@@ -71,10 +60,10 @@ class DeepGlobe(SegmentationDataset):
             source=sample.labels,
         )
 
+    @override
     def encode(self, ids: Pixels) -> Pixels:
-        """See :class:`SegmentationDataset`."""
         return colours_from_ids(ids, palette(self.classes))
 
-    def prediction_name(self, sample: Sample) -> str:
-        """See :class:`SegmentationDataset`."""
+    @override
+    def prediction_name(self, sample: SegmentationSample) -> str:
         return f"{sample.name}{_LABELS}.png"

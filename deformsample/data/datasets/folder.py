@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
+from typing_extensions import override
+
 from deformsample.conventions import Colour, Pixels
-from deformsample.data.datasets.segmentation_dataset import (
-    Sample,
-    SegmentationDataset,
-    by_stem,
-    check_folder,
-)
-from deformsample.data.splits import Split, seeded_split, split_from_file
+from deformsample.data.datasets.image_dataset import check_folder
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.errors import ArgumentError, DataError
-from deformsample.files.configs import own_or_shipped
 from deformsample.files.images import image_files, read_colours, read_ids
 from deformsample.files.label_maps import check_ids, colours_from_ids, ids_from_colours, palette
 
@@ -29,12 +25,6 @@ class Folder(SegmentationDataset):
         labels: what label files hold: ``ids`` (one channel, 255 is ignored) or ``colours``.
         colour_threshold: with colours: a channel above it counts as 255, others as 0.
         ignored_colours: with colours: those without a class. ``None`` ignores all unknown ones.
-        split_file: CSV of stem or glob, and split, as ``hrf_split.csv``, where the first row that
-            fits counts; relative to the root, or else to the folder of the shipped configs.
-        shares: without a split file: shares of train, val and test.
-        group_pattern: without a split file: regular expression for what must stay together, such
-            as the patient in a file name.
-        seed: of the division.
     """
 
     def __init__(
@@ -44,10 +34,6 @@ class Folder(SegmentationDataset):
         labels: Literal["ids", "colours"] = "ids",
         colour_threshold: int | None = None,
         ignored_colours: list[Colour] | None = None,
-        split_file: str | None = None,
-        shares: tuple[float, float, float] = (0.7, 0.15, 0.15),
-        group_pattern: str | None = None,
-        seed: int = 0,
     ) -> None:
         if len(classes) < 2:
             raise ArgumentError(
@@ -60,42 +46,35 @@ class Folder(SegmentationDataset):
         self.labels = labels
         self.colour_threshold = colour_threshold
         self.ignored_colours = ignored_colours
-        self.split_file = split_file
-        self.shares = shares
-        self.group_pattern = group_pattern
-        self.seed = seed
 
-    def samples(self, split: Split) -> list[Sample]:
-        """See :class:`SegmentationDataset`."""
-        found, faults = self.listing(split)
+    @override
+    def samples(self) -> list[SegmentationSample]:
+        found, faults = self.listing()
         if faults:
             more = f" ({len(faults) - 1} more: `deformsample check` lists them)"
             raise DataError(faults[0] + (more if len(faults) > 1 else ""))
         return found
 
-    def listing(self, split: Split) -> tuple[list[Sample], list[str]]:
-        """See :class:`SegmentationDataset`."""
+    @override
+    def listing(self) -> tuple[list[SegmentationSample], list[str]]:
         faults: list[str] = []
-        images = by_stem(image_files(check_folder(self.root / "images", "images")), faults)
-        labels = by_stem(image_files(check_folder(self.root / "labels", "label files")), faults)
+        images = _by_stem(image_files(check_folder(self.root / "images", "images")), faults)
+        labels = _by_stem(image_files(check_folder(self.root / "labels", "label files")), faults)
         for stem in sorted(images.keys() ^ labels.keys()):
             other = "labels" if stem in images else "images"
             faults.append(
                 f"Expected a file of the same name in {self.root / other} for "
                 f"{(images | labels)[stem]}, but there is none."
             )
-        pairs = {stem: file for stem, file in images.items() if stem in labels}
-        division = self._division(list(pairs))
         samples = [
-            Sample(stem, file, labels[stem])
-            for stem, file in pairs.items()
-            if division.get(stem) == split
+            SegmentationSample(stem, file, labels[stem])
+            for stem, file in images.items()
+            if stem in labels
         ]
         return samples, faults
 
-    def read_labels(self, sample: Sample) -> Pixels:
-        """See :class:`SegmentationDataset`."""
-        assert sample.labels is not None
+    @override
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         if self.labels == "ids":
             return check_ids(read_ids(sample.labels), len(self.classes), sample.labels)
         return ids_from_colours(
@@ -106,13 +85,24 @@ class Folder(SegmentationDataset):
             source=sample.labels,
         )
 
+    @override
     def encode(self, ids: Pixels) -> Pixels:
-        """See :class:`SegmentationDataset`."""
         return ids if self.labels == "ids" else colours_from_ids(ids, palette(self.classes))
 
-    def _division(self, stems: list[str]) -> dict[str, str]:
-        if self.split_file is not None:
-            return split_from_file(stems, own_or_shipped(self.root, self.split_file))
-        return seeded_split(
-            stems, shares=self.shares, group_pattern=self.group_pattern, seed=self.seed
-        )
+
+def _by_stem(files: Iterable[Path], faults: list[str]) -> dict[str, Path]:
+    """Files by their name without its extension; of several of one name, the first.
+
+    Args:
+        files: to put in order.
+        faults: gets a line for every other one.
+    """
+    found: dict[str, Path] = {}
+    for file in files:
+        if file.stem in found:
+            faults.append(
+                f"Expected one file for each name, but {found[file.stem]} and {file} differ in "
+                "their extension only: remove or rename one."
+            )
+        found.setdefault(file.stem, file)
+    return found

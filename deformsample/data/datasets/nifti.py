@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from deformsample.conventions import IGNORE_INDEX, Colour, Pixels
-from deformsample.data.datasets.segmentation_dataset import (
-    Sample,
-    SegmentationDataset,
-    check_folder,
-)
-from deformsample.data.splits import Split, seeded_split
+from deformsample.data.datasets.image_dataset import check_folder
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.limits import check_volume
 from deformsample.files.reading import files_in, regular_file
@@ -29,14 +26,14 @@ _HUGE = 1e30  # no brightness; beyond it, differences overflow
 
 
 @dataclass(frozen=True)
-class Slice(Sample):
+class Slice(SegmentationSample):
     """One slice of a volume."""
 
     number: int = 0
 
 
 class Nifti(SegmentationDataset):
-    """Axial slices of volumes as grey images, split by patient.
+    """Axial slices of volumes as grey images; the slices of a patient are in one split.
 
     Two layouts are known: a folder for each patient (BraTS), anywhere below the root, and
     ``imagesTr`` with ``labelsTr`` of the same file names (Decathlon), where an image may hold
@@ -52,8 +49,6 @@ class Nifti(SegmentationDataset):
         labels: in a patient's folder, the pattern of its label file.
         channel: of images with four dimensions; FLAIR is the first of the Decathlon's.
         percentiles: black and white, from 0 to 100.
-        shares: of train, val and test, in patients.
-        seed: of the division.
     """
 
     def __init__(
@@ -65,8 +60,6 @@ class Nifti(SegmentationDataset):
         labels: str = "*_seg.nii*",
         channel: int = 0,
         percentiles: tuple[float, float] = (0.5, 99.5),
-        shares: tuple[float, float, float] = (0.7, 0.15, 0.15),
-        seed: int = 0,
     ) -> None:
         if set(values) != set(classes) or len(classes) < 2:
             raise ArgumentError(
@@ -84,32 +77,25 @@ class Nifti(SegmentationDataset):
         self.labels = labels
         self.channel = channel
         self.percentiles = percentiles
-        self.shares = shares
-        self.seed = seed
 
-    def samples(self, split: Split) -> list[Sample]:
-        """See :class:`SegmentationDataset`."""
+    @override
+    def samples(self) -> list[SegmentationSample]:
         patients = self._patients(check_folder(self.root, "NIfTI volumes"))
-        division = seeded_split(
-            list(patients), shares=self.shares, group_pattern=None, seed=self.seed
-        )
         return [
-            Slice(f"{name}_{number:03}", image, labels, number)
+            Slice(f"{name}_{number:03}", image, labels, number, group=name)
             for name, (image, labels) in patients.items()
-            if division[name] == split
             for number in range(_open(image).shape[2])
         ]
 
-    def read_image(self, sample: Sample) -> Pixels:
-        """See :class:`SegmentationDataset`."""
+    @override
+    def read_image(self, sample: SegmentationSample) -> Pixels:
         assert isinstance(sample, Slice)
         grey = _grey(sample.image, self.channel, self.percentiles)[..., sample.number].T
         return np.repeat(grey[..., None], 3, axis=2)
 
-    def read_labels(self, sample: Sample) -> Pixels:
-        """See :class:`SegmentationDataset`."""
+    @override
+    def read_labels(self, sample: SegmentationSample) -> Pixels:
         assert isinstance(sample, Slice)
-        assert sample.labels is not None
         values = _labels(sample.labels)
         if sample.number >= values.shape[2]:
             raise DataError(
