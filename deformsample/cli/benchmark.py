@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deformsample.data import SplitDataset
+from deformsample.data import SegmentationSplit
 from deformsample.data.from_config import build_data, class_groups, read_config
 from deformsample.errors import DataError
 from deformsample.evaluation.accuracy import accuracy

@@ -279,29 +279,11 @@ class SegmentationDataModule(ImageDataModule[SegmentationSample]):
             self.shares = (known / max(1, int(known.sum()))).tolist()
         return self.shares
 
-    def describe(self) -> dict[str, Any]:
-        """What a checkpoint says of the data."""
-        return {"data": type(self.dataset).__name__}
-
-    @property
-    def classes(self) -> Mapping[str, Colour]:
-        """Name and colour of every class, in the order of the ids."""
-        return self.dataset.classes
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self.dataset.classes)
-
-    def _part(self, split: Split) -> SplitDataset:
-        samples = self.dataset.samples(split)
-        if not samples:
-            raise DataError(
-                f"Expected images in the split {split!r} of {type(self.dataset).__name__}, but "
-                "found none: check `--data.root` and how the data set is divided."
-            )
-        augmentation = self.augmentation if split == "train" else ()
-        return SplitDataset(self.dataset, samples, augmentation, self.cache)
+    @override
+    def _items(
+        self, samples: Sequence[SegmentationSample], augmentation: Sequence[BasicTransform]
+    ) -> SegmentationSplit:
+        return SegmentationSplit(self.dataset, samples, augmentation, self.cache)
 
 
 class ClassificationDataModule(ImageDataModule[ClassificationSample]):
@@ -330,14 +312,9 @@ class ClassificationDataModule(ImageDataModule[ClassificationSample]):
         super().__init__(dataset, root, **options)
         self.level = level
 
+    @override
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint says of the data."""
-        return {"data": type(self.dataset).__name__, "level": self.level}
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Their names in the order of their numbers; none where labels are scores."""
-        return self.dataset.classes
+        return {**super().describe(), "level": self.level}
 
     @override
     def _items(

@@ -19,7 +19,7 @@ from deformsample.segmenters import SampledPrediction, Segmenter
 @torch.no_grad()
 def accuracy(
     segmenter: Segmenter,
-    part: SplitDataset,
+    part: SegmentationSplit,
     class_groups: Mapping[str, Sequence[str]],
     boundary_width: int,
 ) -> dict[str, float]:

@@ -19,7 +19,7 @@ from deformsample.segmenters import Segmenter
 
 
 @torch.no_grad()
-def cost(segmenter: Segmenter, part: SplitDataset, repeats: int = 5) -> dict[str, float]:
+def cost(segmenter: Segmenter, part: SegmentationSplit, repeats: int = 5) -> dict[str, float]:
     """Measure the cost of segmenting one image, on the segmenter's device.
 
     Args:
