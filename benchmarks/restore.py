@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deformsample.cli.images import UNTRAINED
 from deformsample.data import SplitDataset
 from deformsample.data.from_config import build_data, read_config
+from deformsample.inference.loading import UNTRAINED
 from deformsample.inference.model import load
 from deformsample.metrics.restoration import restoration_quality
 from deformsample.plotting import SampledPicture, sampled_picture

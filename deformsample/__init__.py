@@ -1,10 +1,10 @@
 """Learned, content-aware downsampling for images too large to segment whole."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from deformsample.inference.classification import ImageClassifier, load_classifier
     from deformsample.inference.model import Model, load
 
@@ -17,11 +17,11 @@ _HOME = {
     "load": "deformsample.inference.model",
 }
 
-__version__ = version("deformsample")
-
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is asked for: :mod:`deformsample.kernels` works without."""
+    """Import what is asked for: :mod:`deformsample.kernels` works without torch."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("deformsample")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

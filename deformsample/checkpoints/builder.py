@@ -12,11 +12,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-import torch
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 
-from deformsample.errors import ArgumentError, CheckpointError
+from deformsample.errors import CheckpointError
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -116,16 +115,6 @@ def load_weights_into(part: nn.Module, weights: Mapping[str, Tensor], source: ob
         raise CheckpointError(
             f"Expected weights that fit the {type(part).__name__} of {source}, but: {reason}"
         ) from None
-
-
-def check_device(device: str | torch.device) -> None:
-    """Make sure that there is the device.
-
-    Raises:
-        ArgumentError: there is none.
-    """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ArgumentError(f"Expected a device of this machine, but {device!r} is not available.")
 
 
 def architecture(part: Mapping[str, Any], class_count: Mapping[str, int]) -> dict[str, Any]:

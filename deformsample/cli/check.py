@@ -5,44 +5,33 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from tqdm import tqdm
 
 from deformsample.cli.failures import one_line
-from deformsample.data import ClassificationData
-from deformsample.data.checking import (
-    Checked,
-    Finding,
-    One,
-    check_all,
-    check_labelled,
-    check_sample,
-    class_shares,
-    equal_images,
-)
-from deformsample.data.from_config import build_any_data, build_data
-from deformsample.data.splits import Split
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.configs import find_config, read_mapping
 
+if TYPE_CHECKING:
+    from deformsample.data.checking import Checked, Finding, One
 
-def add_check(commands: Any) -> argparse.ArgumentParser:
-    """Options of ``deformsample check``."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "check",
-        help="read a whole data set, and list all that is wrong with it",
-        description="Read every image and label file of a data set as training would, and list all "
-        "that is wrong at once. The exit code is 1 where training would stop.",
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.description = (
+        "Read every image and label file of a data set as training would, and list all "
+        "that is wrong at once. The exit code is 1 where training would stop."
     )
-    command.add_argument("--config", required=True, help="config with a data set")
-    command.add_argument("--root", help="folder of the data")
-    command.add_argument("--jobs", type=int, default=2, help="images at a time (%(default)s)")
-    command.set_defaults(run=_check)
-    return command
+    parser.add_argument("--config", required=True, help="config with a data set")
+    parser.add_argument("--root", help="folder of the data")
+    parser.add_argument("--jobs", type=int, default=2, help="images at a time (%(default)s)")
 
 
-def _check(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Check the data set of a config."""
+    from deformsample.data.checking import Finding, equal_images
+
     if options.jobs < 1:
         raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
     content = read_mapping(find_config(options.config))
@@ -62,11 +51,15 @@ def _check(options: argparse.Namespace) -> None:
     print(f"nothing would stop training; {len(findings)} notes")
 
 
-_Found: TypeAlias = tuple[Sequence[str], dict[str, list[Checked]], Sequence[str]]
+_Found: TypeAlias = "tuple[Sequence[str], dict[str, list[Checked]], Sequence[str]]"
 """Names of the classes, what was checked by split, and faults of the whole."""
 
 
 def _segmented(content: Mapping[str, Any], options: argparse.Namespace) -> _Found:
+    from deformsample.data import Split
+    from deformsample.data.checking import check_sample
+    from deformsample.data.from_config import build_data
+
     data = build_data(content, options.root, options.config)
     names = list(data.classes)
     checked: dict[str, list[Checked]] = {}
@@ -80,6 +73,10 @@ def _segmented(content: Mapping[str, Any], options: argparse.Namespace) -> _Foun
 
 
 def _labelled(content: Mapping[str, Any], options: argparse.Namespace) -> _Found:
+    from deformsample.data import ClassificationData, Split
+    from deformsample.data.checking import check_labelled
+    from deformsample.data.from_config import build_any_data
+
     data = build_any_data(ClassificationData, content, options.root, options.config)
     names = list(data.classes)
     checked = {
@@ -94,6 +91,8 @@ def _labelled(content: Mapping[str, Any], options: argparse.Namespace) -> _Found
 def _split(
     split: str, samples: Sequence[One], check: Callable[[One], Checked], names: list[str], jobs: int
 ) -> list[Checked]:
+    from deformsample.data.checking import check_all
+
     progress = partial(tqdm, total=len(samples), desc=split, disable=None)
     checked = check_all(samples, check, jobs, progress)
     print(_summary(split, checked, names))
@@ -101,6 +100,8 @@ def _split(
 
 
 def _summary(split: str, checked: Sequence[Checked], names: Sequence[str]) -> str:
+    from deformsample.data.checking import class_shares
+
     sizes = sorted(
         {one.size for one in checked if one.counts is not None}, key=lambda s: s[0] * s[1]
     )
@@ -113,6 +114,8 @@ def _summary(split: str, checked: Sequence[Checked], names: Sequence[str]) -> st
 
 
 def _empty(checked: dict[str, list[Checked]], names: Sequence[str]) -> list[Finding]:
+    from deformsample.data.checking import Finding, class_shares
+
     found = []
     for split, samples in checked.items():
         if not samples:

@@ -6,73 +6,63 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-from torch import Tensor
-
-from deformsample.cli.images import UNTRAINED, default_budget, untrained
-from deformsample.conventions import Colour
-from deformsample.data import SplitDataset
-from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError
 from deformsample.files.writing import whole_file
-from deformsample.inference.model import Model, as_batch, load
-from deformsample.metrics.iou import class_iou, confusion
-from deformsample.metrics.restoration import restoration_quality
-from deformsample.plotting import (
-    SampledPicture,
-    SegmentedPicture,
-    comparison_figure,
-    comparison_page,
-    differing_places,
-    sampled_picture,
-    zoom_figure,
-)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from deformsample.conventions import Colour
+    from deformsample.inference.model import Model
+    from deformsample.plotting import SampledPicture
 
 Scores = dict[str, dict[str, float]]
 """By method, then by what is measured."""
 
 
-def add_compare(commands: Any) -> argparse.ArgumentParser:
-    """Options of ``deformsample compare``."""
-    compare: argparse.ArgumentParser = commands.add_parser(
-        "compare",
-        help="show how methods sample, restore and segment an image: a page with a slider",
-        description="Show how methods sample, restore and segment one image: as a page with a "
-        "slider that any browser opens (--output x.html), or as a picture (--output x.png).",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.description = (
+        "Show how methods sample, restore and segment one image: as a page with a "
+        "slider that any browser opens (--output x.html), or as a picture (--output x.png)."
     )
-    compare.add_argument(
+    parser.add_argument(
         "models",
         nargs="+",
         metavar="MODEL",
         help="checkpoint; or `detail` or `uniform`, which need no training",
     )
-    source = compare.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--image", metavar="FILE", help="an image without truth")
     source.add_argument("--config", help="config with a data set, to take image and truth from")
-    compare.add_argument("--root", help="with --config: folder of the data")
-    compare.add_argument("--split", default="val", choices=("train", "val", "test"))
-    compare.add_argument("--index", type=int, default=0, help="number of the image in its split")
-    compare.add_argument("--output", required=True, metavar="FILE", type=Path, help="html or png")
-    compare.add_argument(
+    parser.add_argument("--root", help="with --config: folder of the data")
+    parser.add_argument("--split", default="val", choices=("train", "val", "test"))
+    parser.add_argument("--index", type=int, default=0, help="number of the image in its split")
+    parser.add_argument("--output", required=True, metavar="FILE", type=Path, help="html or png")
+    parser.add_argument(
         "--pixels",
         type=int,
         metavar="N",
         help="so many samples at most for `detail` and `uniform` (default: as many as the first "
         "checkpoint takes, or 1 of 64 pixels)",
     )
-    compare.add_argument(
+    parser.add_argument(
         "--places",
         type=Path,
         metavar="PNG",
         help="with --config: also draw, at full resolution, where the first two differ most",
     )
-    compare.set_defaults(run=_compare)
-    return compare
 
 
-def _compare(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Draw one image as each method treats it."""
+    from deformsample.inference.loading import UNTRAINED
+    from deformsample.inference.model import load
+    from deformsample.plotting import comparison_figure, comparison_page
+
     if options.output.suffix not in (".html", ".png"):
         raise ArgumentError(f"Expected `--output` to end in .html or .png, not {options.output}.")
     given = [name for name in options.models if name not in UNTRAINED]
@@ -107,17 +97,26 @@ def _pictures(
     options: argparse.Namespace, models: Mapping[str, Model], image: Tensor
 ) -> list[SampledPicture]:
     """In the order of the arguments; checkpoints first say how many samples there are."""
+    from deformsample.inference.loading import (
+        UNTRAINED,
+        default_budget,
+        untrained,
+        usable_device,
+    )
+    from deformsample.plotting import sampled_picture
+
+    device = usable_device(options.device)
     size = (image.shape[1], image.shape[2])
     segmented = {k: model.picture(image, model.segmenter.title) for k, model in models.items()}
     wanted: tuple[int, int] | int = options.pixels or default_budget(size)
     if segmented and options.pixels is None:
         small = next(iter(segmented.values())).small
         wanted = (small.shape[1], small.shape[2])
-    batch = image[None].to(options.device)
+    batch = image[None].to(device)
     pictures: list[SampledPicture] = []
     for name in options.models:
         if name in UNTRAINED:
-            downsampler = untrained(name, wanted).to(options.device)
+            downsampler = untrained(name, wanted).to(device)
             pictures.append(sampled_picture(downsampler, batch, downsampler.sampler.title))
         else:
             pictures.append(segmented[name])
@@ -140,6 +139,10 @@ def _titled(pictures: Sequence[SampledPicture], names: Sequence[str]) -> list[Sa
 def _scores(
     image: Tensor, truth: Tensor | None, pictures: Sequence[SampledPicture], names: Sequence[str]
 ) -> Scores:
+    from deformsample.metrics.iou import class_iou, confusion
+    from deformsample.metrics.restoration import restoration_quality
+    from deformsample.plotting import SegmentedPicture
+
     scores: Scores = {}
     original = image.float() / 255
     for picture in pictures:
@@ -174,6 +177,8 @@ def _draw_places(
     classes: Mapping[str, Colour],
     target: Path,
 ) -> None:
+    from deformsample.plotting import SegmentedPicture, differing_places, zoom_figure
+
     shown = [replace(p, labels=p.labels.cpu()) for p in pictures if isinstance(p, SegmentedPicture)]
     if truth is None or len(shown) < 2:
         raise ArgumentError(
@@ -195,6 +200,10 @@ def _write(figure: Figure, target: Path) -> None:
 
 
 def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
+    from deformsample.data import SplitDataset
+    from deformsample.data.from_config import build_data, read_config
+    from deformsample.inference.model import as_batch
+
     if options.image is not None:
         return as_batch(options.image)[0], None
     data = build_data(read_config(options.config), options.root, options.config)

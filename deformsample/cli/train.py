@@ -27,13 +27,6 @@ from deformsample.training.kinds import KINDS
 from deformsample.training.resuming import MetricsFile, StepSeeds, WholeCheckpoints
 from deformsample.training.run_folder import LAST, is_first_process, last_checkpoint, run_folder
 
-SUBCOMMANDS = {
-    "fit": "train (python train.py)",
-    "validate": "measure a checkpoint on the validation split",
-    "test": "measure a checkpoint on the test split",
-    "predict": "write label maps, or scores, of a split",
-}
-
 _CLASS_COUNTS = ("num_classes", "classes")
 """What networks call their number of classes: ours, and those of segmentation-models-pytorch."""
 
@@ -80,7 +73,7 @@ class TrainCli(LightningCLI):
                 "exit_on_error": False,
                 "prog": "train.py",
                 "description": self.kind.purpose,
-                **dict.fromkeys(SUBCOMMANDS, per_command),
+                **dict.fromkeys(self.subcommands(), per_command),
             },
         )
 
@@ -191,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> None:
-    if not given or given[0] not in {*SUBCOMMANDS, "-h", "--help"}:
+    if not given or given[0] not in {*TrainCli.subcommands(), "-h", "--help"}:
         given = ["fit", *given]
     arguments, names = resolve_configs(given)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from deformsample.checkpoints.archive import read_checkpoint, weights_of
-from deformsample.checkpoints.builder import build_part, check_device, load_weights_into
+from deformsample.checkpoints.builder import build_part, load_weights_into
 from deformsample.classifiers import Classifier
 from deformsample.errors import CheckpointError
 from deformsample.files.levels import read_level
+from deformsample.inference.loading import usable_device
 from deformsample.inference.model import ImageLike, as_batch
 
 
@@ -64,13 +65,13 @@ class ImageClassifier(nn.Module):
 
 
 def load_classifier(
-    checkpoint: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()
+    checkpoint: str | Path, device: str | torch.device | None = "cpu", trust: Sequence[str] = ()
 ) -> ImageClassifier:
     """Load a checkpoint of a classifier of this package, ready to use.
 
     Args:
         checkpoint: file that training wrote, such as ``last.ckpt``.
-        device: where the model shall live.
+        device: where the model shall live; ``None`` for a GPU if there is one.
         trust: as of :func:`deformsample.load`.
 
     Returns:
@@ -81,7 +82,7 @@ def load_classifier(
             file is executed.
     """
     path = Path(checkpoint).expanduser()
-    check_device(device)
+    target = usable_device(device)
     content = read_checkpoint(path, "classifier")
     description = content["deformsample"]
     given = description["classifier"]
@@ -91,4 +92,4 @@ def load_classifier(
     level = description.get("level", 0)
     if not isinstance(level, int) or not 0 <= level < 32:
         raise CheckpointError(f"Expected {path} to say how often images are halved, not {level!r}.")
-    return ImageClassifier(classifier, description["classes"], level).to(device)
+    return ImageClassifier(classifier, description["classes"], level).to(target)

@@ -16,13 +16,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from deformsample.checkpoints.archive import are_classes, read_checkpoint, weights_of
-from deformsample.checkpoints.builder import build_part, check_device, load_weights_into
+from deformsample.checkpoints.builder import build_part, load_weights_into
 from deformsample.conventions import Colour, Size
 from deformsample.errors import ArgumentError, CheckpointError
 from deformsample.files.images import read_image
 from deformsample.files.reading import read_text
 from deformsample.files.writing import whole_file
 from deformsample.geometry import unwarp
+from deformsample.inference.loading import usable_device
 from deformsample.plotting import SegmentedPicture, picture_of
 from deformsample.samplers.downsampler import Downsampled, Downsampler
 from deformsample.segmenters import Segmenter
@@ -148,13 +149,13 @@ class Model(nn.Module):
 
 
 def load(
-    checkpoint: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()
+    checkpoint: str | Path, device: str | torch.device | None = "cpu", trust: Sequence[str] = ()
 ) -> Model:
     """Load a checkpoint of this package, ready to use.
 
     Args:
         checkpoint: file that training wrote, such as ``last.ckpt``.
-        device: where the model shall live.
+        device: where the model shall live; ``None`` for a GPU if there is one.
         trust: packages of your own whose networks the checkpoint may name; they are imported.
 
     Returns:
@@ -165,12 +166,12 @@ def load(
             other classes than networks of known packages. No code in the file is executed.
     """
     path = Path(checkpoint).expanduser()
-    check_device(device)
+    target = usable_device(device)
     content = read_checkpoint(path)
     description = content["deformsample"]
     weights = weights_of(content, "segmenter.")
     parts = description["segmenter"], description["classes"], weights
-    return _assembled(*parts, description, path, trust).to(device)
+    return _assembled(*parts, description, path, trust).to(target)
 
 
 def _assembled(
