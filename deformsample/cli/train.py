@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +111,7 @@ class TrainCli(LightningCLI):
         return parser
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """A trainer that logs to TensorBoard and CSV in the folder of the run."""
+        """A trainer that logs to CSV, and TensorBoard if installed, in the folder of the run."""
         # Files that are missing shall be told of before anything is written.
         self.datamodule.setup(self.subcommand)
         part = self.kind.part
@@ -133,10 +134,8 @@ class TrainCli(LightningCLI):
         # Absolute, since a checkpoint knows its folder by that name.
         logs, step = str(folder.absolute()), self._go_on(folder) if goes_on else 0
         if parts.trainer.logger is None:
-            board = TensorBoardLogger(
-                logs, name="", version="", purge_step=step if goes_on else None
-            )
-            kwargs["logger"] = [board, MetricsFile(logs, step)]
+            metrics = MetricsFile(logs, step)
+            kwargs["logger"] = [*_tensorboard(logs, step if goes_on else None), metrics]
         trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
         trainer.callbacks.insert(0, StepSeeds())  # type: ignore[attr-defined]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
@@ -169,6 +168,15 @@ def link(parser: LightningArgumentParser, part: str) -> None:
             f"model.{part}.init_args.network.init_args.{name}",
             apply_on="instantiate",
         )
+
+
+def _tensorboard(folder: str, purge_step: int | None) -> list[TensorBoardLogger]:
+    """The logger of TensorBoard; none where it is not installed."""
+    if find_spec("tensorboard") is not None:
+        return [TensorBoardLogger(folder, name="", version="", purge_step=purge_step)]
+    if is_first_process():
+        print("TensorBoard is not installed: metrics are written to metrics.csv alone")
+    return []
 
 
 def _class_count(network: nn.Module, number: int) -> dict[str, int]:
