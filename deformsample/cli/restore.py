@@ -45,4 +45,4 @@ def run(options: argparse.Namespace) -> None:
 def as_pixels(image: npt.NDArray[Any]) -> Pixels:
     """An image (3, h, w) of floats in [0, 1] to (h, w, 3) uint8."""
     pixels: Pixels = (image.clip(0, 1) * 255).round().astype(np.uint8)
-    return pixels.transpose(1, 2, 0)
+    return np.moveaxis(pixels, 0, -1)
