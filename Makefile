@@ -24,6 +24,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry deformsample
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

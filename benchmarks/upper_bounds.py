@@ -47,7 +47,7 @@ def main() -> None:
     data = build_data(content, options.root, options.config)
     groups = class_groups(content)
     names = [*data.classes, *groups]
-    chosen = data.samples("val")[: options.images]
+    chosen = data.splits["val"][: options.images]
     images = [torch.from_numpy(data.dataset.read_labels(s).copy())[None] for s in chosen]
     print("| grid |", " | ".join([*names, *(f"{name}, twice as dense" for name in names)]), "|")
     print("|---" * (1 + 2 * len(names)), "|", sep="")

@@ -193,8 +193,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A checkpoint of small networks without training, and its ONNX file for ``image``."""
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of small networks without training."""
     network = {"class_path": "deformsample.networks.UNet", "init_args": {"widths": [4, 8]}}
     scores = {**network, "init_args": {"num_classes": 1, "widths": [4, 8]}}
     logits = {**network, "init_args": {"num_classes": 2, "widths": [4, 8], "refinement": 2}}
@@ -218,10 +218,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     held = {"format": FORMAT, "segmenter": architecture, "classes": classes}
     checkpoint = tmp_path_factory.mktemp("checkpoint") / "last.ckpt"
     torch.save({"state_dict": weights, "deformsample": held}, checkpoint)
+    return checkpoint
+
+
+@pytest.fixture(scope="session")
+def exported(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """That checkpoint, and its ONNX file for ``image``."""
     file = tmp_path_factory.mktemp("exported") / "model.onnx"
     size = ["--image-size", "70", "110"]
-    assert main(["export", str(checkpoint), "--output", str(file), *size]) == 0
-    return checkpoint, file
+    assert main(["export", str(small_checkpoint), "--output", str(file), *size]) == 0
+    return small_checkpoint, file
 
 
 @pytest.fixture

@@ -404,3 +404,21 @@ def test_a_checkpoint_keeps_what_its_curves_predict(cwfid_tree: Path, in_tmp: Pa
     assert 0 < curve["sampled"][at] <= 1
     assert curve["uniform"] == sorted(curve["uniform"], reverse=True)
     assert {"val/segmentation", "val/extra", "val/density"} <= set(card["metrics"])
+
+
+def test_training_without_tensorboard_logs_to_csv(
+    folder_tree: Path,
+    in_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    checkpoint = fit("folder.yaml", folder_tree, in_tmp / "run")
+    assert checkpoint.is_file()
+    assert (in_tmp / "run" / "config.yaml").is_file()
+    assert 0 <= measured(in_tmp / "run")["val/miou"] <= 1
+    assert not list((in_tmp / "run").glob("events*"))
+    assert capsys.readouterr().out.count("TensorBoard is not installed") == 1
+    more = ["--ckpt_path=last", "--trainer.max_epochs=2"]
+    fit("folder.yaml", folder_tree, in_tmp / "run", *more)
+    assert {row.get("epoch") for row in metrics(in_tmp / "run")} >= {0.0, 1.0}

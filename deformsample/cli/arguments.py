@@ -1,11 +1,25 @@
-"""Config files by name, and the task that they describe."""
+"""Options that all commands have; config files by name, and the task that they describe."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from deformsample.files.configs import find_config, read_mapping
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Options that every command has, but for those of Lightning."""
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="of your own, whose networks a checkpoint may name; can be repeated",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def resolve_configs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

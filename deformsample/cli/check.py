@@ -5,56 +5,59 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from deformsample.cli.failures import one_line
-from deformsample.data import ClassificationDataModule, SegmentationDataModule
-from deformsample.data.checking import (
-    Checked,
-    Finding,
-    One,
-    check_all,
-    check_classification,
-    check_segmentation,
-    class_shares,
-    equal_images,
-)
-from deformsample.data.datamodule import ImageDataModule
-from deformsample.data.from_config import build_any_data
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.configs import find_config, read_mapping
 
-
-def add_check(commands: Any) -> argparse.ArgumentParser:
-    """Options of ``deformsample check``."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "check",
-        help="read a whole data set, and list all that is wrong with it",
-        description="Read every image and label file of a data set as training would, and list all "
-        "that is wrong at once. The exit code is 1 where training would stop.",
+if TYPE_CHECKING:
+    from deformsample.data import (
+        ClassificationDataModule,
+        ClassificationSample,
+        SegmentationDataModule,
+        SegmentationSample,
     )
-    command.add_argument("--config", required=True, help="config with a data set")
-    command.add_argument("--root", help="folder of the data")
-    command.add_argument("--jobs", type=int, default=2, help="images at a time (%(default)s)")
-    command.set_defaults(run=_check)
-    return command
+    from deformsample.data.checking import Checked, Finding, One
 
 
-def _check(options: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.description = (
+        "Read every image and label file of a data set as training would, and list all "
+        "that is wrong at once. The exit code is 1 where training would stop."
+    )
+    parser.add_argument("--config", required=True, help="config with a data set")
+    parser.add_argument("--root", help="folder of the data")
+    parser.add_argument("--jobs", type=int, default=2, help="images at a time (%(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Check the data set of a config."""
+    from deformsample.data import ClassificationDataModule, SegmentationDataModule
+    from deformsample.data.checking import Finding, equal_images
+    from deformsample.data.from_config import build_any_data
+
+    tasks: dict[str, tuple[type[Any], Callable[[Any], Callable[[Any], Checked]]]] = {
+        "segmentation": (SegmentationDataModule, _segmentation),
+        "classification": (ClassificationDataModule, _classification),
+    }
+
     if options.jobs < 1:
         raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
     content = read_mapping(find_config(options.config))
     task = str(content.get("task", "segmentation"))
-    if task not in _CHECKS:
-        raise ArgumentError(f"Expected a `task` of {list(_CHECKS)}, but got {task!r}.")
-    module, check = _CHECKS[task]
+    if task not in tasks:
+        raise ArgumentError(f"Expected a `task` of {list(tasks)}, but got {task!r}.")
+    module, check_of = tasks[task]
     data = build_any_data(module, content, options.root, options.config)
     names = list(data.dataset.classes)
     samples, faults = data.dataset.listing()
+    check = check_of(data)
     checked = {
-        split: _split(split, placed, partial(check, data), names, options.jobs)
+        split: _split(split, placed, check, names, options.jobs)
         for split, placed in data.place(samples).items()
     }
     findings = [f for samples in checked.values() for one in samples for f in one.findings]
@@ -68,22 +71,23 @@ def _check(options: argparse.Namespace) -> None:
     print(f"nothing would stop training; {len(findings)} notes")
 
 
-_CHECKS: dict[str, tuple[type[ImageDataModule[Any]], Callable[[Any, Any], Checked]]] = {
-    "segmentation": (
-        SegmentationDataModule,
-        lambda data, sample: check_segmentation(data.dataset, sample),
-    ),
-    "classification": (
-        ClassificationDataModule,
-        lambda data, sample: check_classification(data.level, sample),
-    ),
-}
-"""By task: the data module, and what reads one sample of it."""
+def _segmentation(data: SegmentationDataModule) -> Callable[[SegmentationSample], Checked]:
+    from deformsample.data.checking import check_segmentation
+
+    return partial(check_segmentation, data.dataset)
+
+
+def _classification(data: ClassificationDataModule) -> Callable[[ClassificationSample], Checked]:
+    from deformsample.data.checking import check_classification
+
+    return partial(check_classification, data.level)
 
 
 def _split(
     split: str, samples: Sequence[One], check: Callable[[One], Checked], names: list[str], jobs: int
 ) -> list[Checked]:
+    from deformsample.data.checking import check_all
+
     progress = partial(tqdm, total=len(samples), desc=split, disable=None)
     checked = check_all(samples, check, jobs, progress)
     print(_summary(split, checked, names))
@@ -91,6 +95,8 @@ def _split(
 
 
 def _summary(split: str, checked: Sequence[Checked], names: Sequence[str]) -> str:
+    from deformsample.data.checking import class_shares
+
     sizes = sorted(
         {one.size for one in checked if one.counts is not None}, key=lambda s: s[0] * s[1]
     )
@@ -103,6 +109,8 @@ def _summary(split: str, checked: Sequence[Checked], names: Sequence[str]) -> st
 
 
 def _empty(checked: dict[str, list[Checked]], names: Sequence[str]) -> list[Finding]:
+    from deformsample.data.checking import Finding, class_shares
+
     found = []
     for split, samples in checked.items():
         if not samples:

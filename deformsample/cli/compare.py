@@ -6,73 +6,63 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from matplotlib.figure import Figure
-from torch import Tensor
-
-from deformsample.conventions import Colour
-from deformsample.data import SegmentationSplit
-from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError
 from deformsample.files.writing import atomic_write
-from deformsample.inference.inputs import as_batch
-from deformsample.inference.loading import UNTRAINED, default_budget, load, untrained
-from deformsample.inference.model import SegmentationModel
-from deformsample.metrics.iou import class_iou, confusion
-from deformsample.metrics.restoration import restoration_quality
-from deformsample.plotting import (
-    Picture,
-    comparison_figure,
-    comparison_page,
-    differing_places,
-    zoom_figure,
-)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from deformsample.conventions import Colour
+    from deformsample.inference.model import SegmentationModel
+    from deformsample.plotting import Picture
 
 Scores = dict[str, dict[str, float]]
 """By method, then by what is measured."""
 
 
-def add_compare(commands: Any) -> argparse.ArgumentParser:
-    """Options of ``deformsample compare``."""
-    compare: argparse.ArgumentParser = commands.add_parser(
-        "compare",
-        help="show how methods sample, restore and segment an image: a page with a slider",
-        description="Show how methods sample, restore and segment one image: as a page with a "
-        "slider that any browser opens (--output x.html), or as a picture (--output x.png).",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.description = (
+        "Show how methods sample, restore and segment one image: as a page with a "
+        "slider that any browser opens (--output x.html), or as a picture (--output x.png)."
     )
-    compare.add_argument(
+    parser.add_argument(
         "models",
         nargs="+",
         metavar="MODEL",
         help="checkpoint; or `detail` or `uniform`, which need no training",
     )
-    source = compare.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--image", metavar="FILE", help="an image without truth")
     source.add_argument("--config", help="config with a data set, to take image and truth from")
-    compare.add_argument("--root", help="with --config: folder of the data")
-    compare.add_argument("--split", default="val", choices=("train", "val", "test"))
-    compare.add_argument("--index", type=int, default=0, help="number of the image in its split")
-    compare.add_argument("--output", required=True, metavar="FILE", type=Path, help="html or png")
-    compare.add_argument(
+    parser.add_argument("--root", help="with --config: folder of the data")
+    parser.add_argument("--split", default="val", choices=("train", "val", "test"))
+    parser.add_argument("--index", type=int, default=0, help="number of the image in its split")
+    parser.add_argument("--output", required=True, metavar="FILE", type=Path, help="html or png")
+    parser.add_argument(
         "--pixels",
         type=int,
         metavar="N",
         help="so many samples at most for `detail` and `uniform` (default: as many as the first "
         "checkpoint takes, or 1 of 64 pixels)",
     )
-    compare.add_argument(
+    parser.add_argument(
         "--places",
         type=Path,
         metavar="PNG",
         help="with --config: also draw, at full resolution, where the first two differ most",
     )
-    compare.set_defaults(run=_compare)
-    return compare
 
 
-def _compare(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Draw one image as each method treats it."""
+    from deformsample.inference.loading import UNTRAINED, load
+    from deformsample.inference.model import SegmentationModel
+    from deformsample.plotting import comparison_figure, comparison_page
+
     if options.output.suffix not in (".html", ".png"):
         raise ArgumentError(f"Expected `--output` to end in .html or .png, not {options.output}.")
     given = [name for name in options.models if name not in UNTRAINED]
@@ -105,13 +95,18 @@ def _common_classes(models: Sequence[SegmentationModel]) -> Mapping[str, Colour]
     return classes
 
 
-@torch.no_grad()
 def _pictures(
     options: argparse.Namespace, models: Mapping[str, SegmentationModel], image: Tensor
 ) -> list[Picture]:
     """In the order of the arguments; checkpoints first say how many samples there are."""
+    import torch
+
+    from deformsample.inference.loading import UNTRAINED, chosen_device, default_budget, untrained
+    from deformsample.plotting import Picture
+
+    device = chosen_device(options.device)
     size = (image.shape[1], image.shape[2])
-    batch = image[None].to(options.device)
+    batch = image[None].to(device)
     segmented = {name: _segmented(model, batch) for name, model in models.items()}
     wanted: tuple[int, int] | int = options.pixels or default_budget(size)
     if segmented and options.pixels is None:
@@ -120,15 +115,21 @@ def _pictures(
     pictures: list[Picture] = []
     for name in options.models:
         if name in UNTRAINED:
-            downsampler = untrained(name, wanted).to(options.device)
-            pictures.append(Picture.of(downsampler.sampler.title, downsampler(batch)))
+            downsampler = untrained(name, wanted).to(device)
+            with torch.no_grad():
+                pictures.append(Picture.of(downsampler.sampler.title, downsampler(batch)))
         else:
             pictures.append(segmented[name])
     return pictures
 
 
 def _segmented(model: SegmentationModel, batch: Tensor) -> Picture:
-    prediction = model.segmenter(batch)
+    import torch
+
+    from deformsample.plotting import Picture
+
+    with torch.no_grad():
+        prediction = model.segmenter(batch)
     labels = prediction.labels((batch.shape[2], batch.shape[3]))
     return Picture.of(model.segmenter.title, prediction.sampled, labels)
 
@@ -149,6 +150,9 @@ def _titled(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:
 def _scores(
     image: Tensor, truth: Tensor | None, pictures: Sequence[Picture], names: Sequence[str]
 ) -> Scores:
+    from deformsample.metrics.iou import class_iou, confusion
+    from deformsample.metrics.restoration import restoration_quality
+
     scores: Scores = {}
     original = image.float() / 255
     for picture in pictures:
@@ -183,6 +187,8 @@ def _draw_places(
     classes: Mapping[str, Colour],
     target: Path,
 ) -> None:
+    from deformsample.plotting import differing_places, zoom_figure
+
     shown = {p.title: p.labels.cpu() for p in pictures if p.labels is not None}
     if truth is None or len(shown) < 2:
         raise ArgumentError(
@@ -205,6 +211,10 @@ def _write(figure: Figure, target: Path) -> None:
 
 
 def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
+    from deformsample.data import SegmentationSplit
+    from deformsample.data.from_config import build_data, read_config
+    from deformsample.inference.inputs import as_batch
+
     if options.image is not None:
         return as_batch(options.image)[0], None
     data = build_data(read_config(options.config), options.root, options.config)

@@ -6,10 +6,8 @@ import errno
 import re
 import sys
 import threading
-from argparse import ArgumentError as ParserError
+from argparse import ArgumentError
 from collections.abc import Callable
-
-from jsonargparse import ArgumentError as ConfigError
 
 from deformsample.errors import DeformsampleError
 
@@ -32,7 +30,7 @@ def reported(command: Callable[[], object], *, debug: bool) -> int:
     threading.excepthook = threading.__excepthook__ if debug else _not_twice
     try:
         command()
-    except (ParserError, ConfigError) as error:
+    except ArgumentError as error:  # jsonargparse raises it too
         if debug:
             raise
         return _print_error(str(error), 2)

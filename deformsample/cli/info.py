@@ -7,40 +7,38 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-
-from deformsample.checkpoints.archive import PARTS, read_checkpoint
-from deformsample.checkpoints.card import card
 from deformsample.cli.failures import one_line
 from deformsample.errors import ArgumentError, CheckpointError
 from deformsample.files.writing import atomic_write
-from deformsample.plotting.budget import MeasuredPoint, budget_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from deformsample.plotting.budget import MeasuredPoint
 
 _ERROR = "val/segmentation"
 """What a card calls the error at full resolution that error curves predict."""
 
 
-def add_info(commands: Any) -> argparse.ArgumentParser:
-    """Options of ``deformsample info``."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "info",
-        help="what a checkpoint is, how well it does, and what other numbers of samples would give",
-    )
-    command.add_argument("checkpoints", metavar="CKPT", type=Path, nargs="+")
-    command.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("checkpoints", metavar="CKPT", type=Path, nargs="+")
+    parser.add_argument(
         "--figure",
         type=Path,
         metavar="FILE",
         help="draw what the first checkpoint predicts for other numbers of samples, with the "
         "measured errors of all of them",
     )
-    command.set_defaults(run=_info)
-    return command
 
 
-def _info(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Print the cards of checkpoints."""
+    from deformsample.checkpoints.archive import read_checkpoint
+    from deformsample.checkpoints.card import card
+
     contents = [read_checkpoint(path) for path in options.checkpoints]
     for number, (path, content) in enumerate(zip(options.checkpoints, contents, strict=True)):
         with _card_of(path):
@@ -70,6 +68,8 @@ def _card_of(path: Path) -> Iterator[None]:
 
 
 def _figure(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> Figure:
+    from deformsample.plotting.budget import budget_figure
+
     with _card_of(paths[0]):
         curve = contents[0]["deformsample"].get("card", {}).get("budget_curve")
         if curve is None:
@@ -91,6 +91,8 @@ def _figure(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> Fig
 
 
 def _measured(content: Mapping[str, Any]) -> MeasuredPoint | None:
+    from deformsample.plotting.budget import MeasuredPoint
+
     described = content["deformsample"]
     error = described.get("card", {}).get("metrics", {}).get(_ERROR)
     sampler = _downsampler(content).get("sampler")
@@ -107,6 +109,8 @@ def _samples(content: Mapping[str, Any]) -> int:
 
 def _downsampler(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """The arguments of the model's downsampler; empty where there is none."""
+    from deformsample.checkpoints.archive import PARTS
+
     part = next(part for part in PARTS if part in content["deformsample"])
     arguments = content["deformsample"][part]["init_args"].get("downsampler") or {}
     described: Mapping[str, Any] = arguments.get("init_args", {})

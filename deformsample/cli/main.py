@@ -1,33 +1,52 @@
-"""The command ``deformsample``."""
+"""The command ``deformsample``.
+
+The module of a command is imported when the command is named. It imports torch in its functions, so
+that ``--help`` answers at once.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
-import torch
-
 from deformsample import __version__
-from deformsample.cli.benchmark import add_benchmark, add_measure
-from deformsample.cli.check import add_check
-from deformsample.cli.compare import add_compare
-from deformsample.cli.export import add_export
+from deformsample.cli.arguments import add_common
 from deformsample.cli.failures import reported
-from deformsample.cli.images import add_image_commands
-from deformsample.cli.info import add_info
-from deformsample.cli.tiles import add_tiles
-from deformsample.cli.train import SUBCOMMANDS
-from deformsample.cli.train import main as train
+
+COMMANDS = {
+    "downsample": "write each image small, with its sampling grid",
+    "segment": "write the label map of each image",
+    "restore": "bring what `downsample` wrote back to full size; needs no checkpoint",
+    "compare": "show how methods sample, restore and segment an image: a page with a slider",
+    "check": "read a whole data set, and list all that is wrong with it",
+    "measure": "accuracy, upper bound and cost of a checkpoint, as JSON",
+    "benchmark": "train and measure methods, budgets and seeds; go on where it stopped",
+    "tiles": "accuracy, time and memory of a checkpoint on whole images and on tiles",
+    "export": "write a checkpoint as ONNX or for torch.export, for images of one size",
+    "info": "what a checkpoint is, how well it does, and what other numbers of samples would give",
+}
+"""Modules of this package, with ``add_arguments(parser)`` and ``run(options)``."""
+
+TRAINING = {
+    "fit": "train (python train.py)",
+    "validate": "measure a checkpoint on the validation split",
+    "test": "measure a checkpoint on the test split",
+    "predict": "write label maps, or scores, of a split",
+}
+"""Commands of :mod:`deformsample.cli.train`, which parses their options."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
-    if given and given[0] in SUBCOMMANDS:
-        return train(given)
-    options = _parser().parse_args(given)
+    if given and given[0] in TRAINING:
+        code: int = import_module("deformsample.cli.train").main(given)
+        return code
+    command = next((word for word in given if word in COMMANDS), None)
+    options = _parser(command).parse_args(given)
     return reported(lambda: options.run(options), debug=options.debug)
 
 
@@ -38,40 +57,19 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (see `{self.prog} --help`)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser of all commands, with the options of one of them."""
     parser = _Parser(
         prog="deformsample",
         description="Learned, content-aware downsampling for images too large to segment whole.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    images = add_image_commands(commands)
-    others = (
-        add_compare,
-        add_export,
-        add_info,
-        add_check,
-        add_measure,
-        add_benchmark,
-        add_tiles,
-    )
-    for command in (*images, *(add(commands) for add in others)):
-        _common(command)
-    for name, purpose in SUBCOMMANDS.items():
-        # main() passes these on before parsing; here they are only listed.
-        commands.add_parser(name, add_help=False, help=purpose)
+    for name, purpose in {**COMMANDS, **TRAINING}.items():
+        options = commands.add_parser(name, help=purpose)
+        if name == command:
+            module = import_module(f"deformsample.cli.{name}")
+            module.add_arguments(options)
+            add_common(options)
+            options.set_defaults(run=module.run)
     return parser
-
-
-def _common(command: argparse.ArgumentParser) -> None:
-    default = "cuda" if torch.cuda.is_available() else "cpu"
-    command.add_argument("--device", default=default, help="cpu, cuda, cuda:1 ... (%(default)s)")
-    command.add_argument(
-        "--trust",
-        action="append",
-        default=[],
-        metavar="PACKAGE",
-        help="of your own, whose networks a checkpoint may name; can be repeated",
-    )
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")

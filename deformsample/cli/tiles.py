@@ -5,55 +5,55 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
 
 from deformsample.conventions import Size
-from deformsample.data import SegmentationSplit
-from deformsample.data.from_config import build_data, read_config
 from deformsample.errors import ArgumentError, DataError
-from deformsample.evaluation.tile_report import difference_histogram, tiling_tables, write_outcomes
-from deformsample.evaluation.tile_study import Setting, measure, memory
-from deformsample.inference.loading import load
-from deformsample.inference.model import SegmentationModel
-from deformsample.segmenters import TiledSegmenter
 
 
-def add_tiles(commands: Any) -> argparse.ArgumentParser:
-    """Options of ``deformsample tiles``."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "tiles", help="accuracy, time and memory of a checkpoint on whole images and on tiles"
-    )
-    command.add_argument("checkpoint", metavar="CKPT", help="of a run with method/tiled.yaml")
-    command.add_argument("--config", required=True, help="config with a data set, or of the run")
-    command.add_argument("--root", help="folder of the data")
-    command.add_argument("--split", default="val", choices=("train", "val", "test"))
-    command.add_argument("--images", type=int, metavar="N", help="only the first (default: all)")
-    command.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("checkpoint", metavar="CKPT", help="of a run with method/tiled.yaml")
+    parser.add_argument("--config", required=True, help="config with a data set, or of the run")
+    parser.add_argument("--root", help="folder of the data")
+    parser.add_argument("--split", default="val", choices=("train", "val", "test"))
+    parser.add_argument("--images", type=int, metavar="N", help="only the first (default: all)")
+    parser.add_argument(
         "--tile", nargs="+", metavar="HxW", help="sizes of tiles (default: the checkpoint's)"
     )
-    command.add_argument(
+    parser.add_argument(
         "--overlap", type=float, nargs="+", default=[0.0, 0.5], help="shares (%(default)s)"
     )
-    command.add_argument(
+    parser.add_argument(
         "--reference",
         default="whole",
         metavar="HxW",
         help="tiles, without overlap, to compare with where a whole image needs too much memory "
         "(%(default)s)",
     )
-    command.add_argument(
+    parser.add_argument(
         "--class",
         dest="classes",
         action="append",
         metavar="NAME",
         help="counts as foreground; can be repeated (default: all classes but the first)",
     )
-    command.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder")
-    command.set_defaults(run=_tiles)
-    return command
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder")
 
 
-def _tiles(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Measure a checkpoint with each setting, and write tables."""
+    from deformsample.data import SegmentationSplit
+    from deformsample.data.from_config import build_data, read_config
+    from deformsample.evaluation.tile_report import (
+        difference_histogram,
+        tiling_tables,
+        write_outcomes,
+    )
+    from deformsample.evaluation.tile_study import Setting, measure, memory
+    from deformsample.inference.loading import load
+    from deformsample.inference.model import SegmentationModel
+    from deformsample.segmenters import TiledSegmenter
+
     segmenter = load(
         options.checkpoint, options.device, options.trust, kind=SegmentationModel
     ).segmenter

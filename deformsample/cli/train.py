@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,13 +27,6 @@ from deformsample.files.configs import configs_folder
 from deformsample.training.kinds import KINDS
 from deformsample.training.resuming import AtomicCheckpointIO, ResumableCSVLogger, StepSeeds
 from deformsample.training.run_folder import LAST, is_first_process, last_checkpoint, run_folder
-
-SUBCOMMANDS = {
-    "fit": "train (python train.py)",
-    "validate": "measure a checkpoint on the validation split",
-    "test": "measure a checkpoint on the test split",
-    "predict": "write label maps, or scores, of a split",
-}
 
 _CLASS_COUNTS = ("num_classes", "classes")
 """What networks call their number of classes: ours, and those of segmentation-models-pytorch."""
@@ -80,7 +74,7 @@ class TrainCli(LightningCLI):
                 "exit_on_error": False,
                 "prog": "train.py",
                 "description": self.kind.purpose,
-                **dict.fromkeys(SUBCOMMANDS, per_command),
+                **dict.fromkeys(self.subcommands(), per_command),
             },
         )
 
@@ -117,7 +111,7 @@ class TrainCli(LightningCLI):
         return parser
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """A trainer that logs to TensorBoard and CSV in the folder of the run."""
+        """A trainer that logs to CSV, and TensorBoard if installed, in the folder of the run."""
         # Files that are missing shall be told of before anything is written.
         self.datamodule.setup(self.subcommand)
         part = self.kind.part
@@ -140,10 +134,8 @@ class TrainCli(LightningCLI):
         # Absolute, since a checkpoint knows its folder by that name.
         logs, step = str(folder.absolute()), self._go_on(folder) if resume else 0
         if parts.trainer.logger is None:
-            board = TensorBoardLogger(
-                logs, name="", version="", purge_step=step if resume else None
-            )
-            kwargs["logger"] = [board, ResumableCSVLogger(logs, step)]
+            metrics = ResumableCSVLogger(logs, step)
+            kwargs["logger"] = [*_tensorboard(logs, step if resume else None), metrics]
         trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
         trainer.callbacks.insert(0, StepSeeds())  # type: ignore[attr-defined]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
@@ -178,6 +170,15 @@ def link(parser: LightningArgumentParser, part: str) -> None:
         )
 
 
+def _tensorboard(folder: str, purge_step: int | None) -> list[TensorBoardLogger]:
+    """The logger of TensorBoard; none where it is not installed."""
+    if find_spec("tensorboard") is not None:
+        return [TensorBoardLogger(folder, name="", version="", purge_step=purge_step)]
+    if is_first_process():
+        print("TensorBoard is not installed: metrics are written to metrics.csv alone")
+    return []
+
+
 def _class_count(network: nn.Module, number: int) -> dict[str, int]:
     parameters = inspect.signature(type(network)).parameters
     return {name: number for name in _CLASS_COUNTS if name in parameters}
@@ -191,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> None:
-    if not given or given[0] not in {*SUBCOMMANDS, "-h", "--help"}:
+    if not given or given[0] not in {*TrainCli.subcommands(), "-h", "--help"}:
         given = ["fit", *given]
     arguments, names = resolve_configs(given)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)

@@ -1,0 +1,117 @@
+"""What the commands that work on many image files share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from tqdm import tqdm
+
+from deformsample.cli.failures import one_line
+from deformsample.errors import ArgumentError, DataError, DeformsampleError
+from deformsample.files.images import image_files
+from deformsample.files.reading import read_text
+
+Work = Callable[[Path, Path], None]
+"""Reads the first file, writes the second."""
+
+
+def add_batch_arguments(parser: argparse.ArgumentParser) -> None:
+    """The images to work on, and where results go."""
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="image file, folder of image files, pattern, or @FILE with one of these a line",
+    )
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", type=Path, help="folder to write to"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="images at a time (%(default)s)")
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="leave images out whose output is there"
+    )
+
+
+def process_each(
+    options: argparse.Namespace, work: Work, suffix: Callable[[Path], str] = lambda _: ".png"
+) -> None:
+    """Work on every image; go on after a failure, and report all failures in the end."""
+    if options.jobs < 1:
+        raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
+    targets = _targets(listed(options.images), options.output, suffix)
+    todo = [pair for pair in targets if not (options.skip_existing and pair[1].is_file())]
+    failures: dict[Path, str] = {}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        jobs = {pool.submit(work, *pair): pair[0] for pair in todo}
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit="image", disable=None):
+            try:
+                job.result()
+            except DeformsampleError as error:
+                failures[jobs[job]] = str(error)
+                tqdm.write(one_line(f"failed: {error}"), file=sys.stderr)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    done = f"{len(todo) - len(failures)} of {len(targets)} images written to {options.output}"
+    skipped = len(targets) - len(todo)
+    print(done + (f", {skipped} were there already" if skipped else ""))
+    if failures:
+        first = next(failures[source] for source, _ in todo if source in failures)
+        raise DataError(f"{len(failures)} of {len(todo)} images failed: {first}")
+
+
+def listed(inputs: Sequence[str]) -> list[Path]:
+    """The image files that inputs name, in their order, each once.
+
+    Args:
+        inputs: files, folders, patterns, or ``@FILE`` with one of these a line.
+
+    Raises:
+        DataError: a folder or a pattern without images, or a list that is not there.
+    """
+    found: dict[Path, None] = {}
+    for given in inputs:
+        for path in _named(given):
+            found[path] = None
+    return list(found)
+
+
+def _named(given: str) -> list[Path]:
+    path = Path(given).expanduser()
+    if given.startswith("@") and not path.exists():
+        source = Path(given[1:]).expanduser()
+        lines = [line.strip() for line in read_text(source, "a list of images").splitlines()]
+        return listed([line for line in lines if line])
+    if path.is_dir():
+        files = image_files(path)
+    elif not path.exists() and any(sign in given for sign in "*?["):
+        files = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+    else:
+        return [path]
+    if not files:
+        raise DataError(f"Expected image files in {given}, but found none.")
+    return files
+
+
+def _targets(
+    images: Sequence[Path], output: Path, suffix: Callable[[Path], str]
+) -> list[tuple[Path, Path]]:
+    targets: dict[Path, Path] = {}
+    inputs = {image.resolve() for image in images}
+    for image in images:
+        target = output / f"{image.stem}{suffix(image)}"
+        if target in targets:
+            raise ArgumentError(
+                f"Expected images of different names, but {targets[target]} and {image} would both "
+                f"be written to {target}: use one output folder for each."
+            )
+        if target.resolve() in inputs:
+            raise ArgumentError(
+                f"Expected an output folder other than that of the images: {target} is an input."
+            )
+        targets[target] = image
+    return [(image, target) for target, image in targets.items()]
