@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import cache, wraps
 from typing import Any, TypeVar, cast
 
 import torch
@@ -12,9 +14,20 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 def untraced(function: _Function) -> _Function:
-    """Keep ``torch.compile`` out of a function, whose inner workings are no tensor operations."""
-    made: Any = torch.compiler.disable(function)
-    return cast("_Function", made)
+    """Keep ``torch.compile`` out of a function, whose inner workings are no tensor operations.
+
+    ``torch.compiler.disable`` does that, but importing it takes a second, which only programs that
+    compile need to spend.
+    """
+    disabled: Any = cache(lambda: torch.compiler.disable(function))
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        chosen = disabled() if "torch._dynamo" in sys.modules else function
+        return chosen(*args, **kwargs)
+
+    call._torchdynamo_disable = True  # type: ignore[attr-defined]  # as the tracer looks for it
+    return cast("_Function", call)
 
 
 def is_constant(*tensors: Tensor) -> bool:

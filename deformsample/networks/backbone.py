@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 
 from deformsample.errors import ArgumentError
@@ -30,6 +29,8 @@ def timm_model(name: str, weights: str | None, **options: Any) -> Any:
     Raises:
         ArgumentError: no such model, no such file, or weights that cannot be had.
     """
+    import timm  # takes as long as torch, and not every network is one of timm
+
     if not timm.is_model(name):
         raise ArgumentError(
             f"Expected the `name` of a model of timm, but got {name!r}: `timm.list_models()` lists "
