@@ -92,12 +92,18 @@ def test_files_without_partners_are_listed_beside_all_else(
     given = ["check", "--config", str(faulty / "faulty.yaml"), "--root", str(faulty)]
     assert main(given) == 1
     out = capsys.readouterr().out
-    for said in (
+    expected = [
         "1.jpg and",
         "in .*labels for .*alone.png",
         "in .*images for .*lonely.png",
         "0.png cannot be decoded",
-    ):
+    ]
+    for said in expected:
+        assert len(re.findall(f"error: .*{said}", out)) == 1
+    (faulty / "split.csv").write_text("alone,train\n*,val\n")
+    assert main(given) == 1
+    out = capsys.readouterr().out
+    for said in [*expected, "an image for 'alone' of .*split.csv"]:
         assert len(re.findall(f"error: .*{said}", out)) == 1
 
 

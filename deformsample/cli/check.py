@@ -56,9 +56,12 @@ def run(options: argparse.Namespace) -> None:
     names = list(data.dataset.classes)
     samples, faults = data.dataset.listing()
     check = check_of(data)
+    try:
+        splits = data.place(samples)
+    except DataError as error:  # such as a split file that names an image without labels
+        splits, faults = {"all": samples}, [*faults, str(error)]
     checked = {
-        split: _split(split, placed, check, names, options.jobs)
-        for split, placed in data.place(samples).items()
+        split: _split(split, placed, check, names, options.jobs) for split, placed in splits.items()
     }
     findings = [f for samples in checked.values() for one in samples for f in one.findings]
     findings += [Finding(fault, fatal=True) for fault in faults]

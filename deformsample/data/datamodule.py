@@ -109,10 +109,9 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
                 f"Expected no `data.splitter`, since {type(self.dataset).__name__} says the split "
                 f"of every image, but got {type(self.splitter).__name__}: remove either."
             )
-        splitter = self.splitter
-        if splitter is None and not any(s.split for s in samples):
-            splitter = RandomSplit()
-        split_of = {} if splitter is None else splitter.split(list(rest), self.dataset.root)
+        default = None if any(s.split for s in samples) else RandomSplit()
+        splitter = self.splitter or default
+        split_of = splitter.split(list(rest), self.dataset.root) if splitter and rest else {}
         splits: dict[str, list[S]] = {split: [] for split in get_args(Split)}
         for sample in samples:
             split = sample.split or split_of.get(sample.group or sample.name)
