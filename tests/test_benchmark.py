@@ -96,8 +96,9 @@ def test_trains_measures_reports_and_goes_on_where_it_stopped(
         torch.load(out / name / "small/seed_0/training/checkpoints/last.ckpt", weights_only=True)
         for name in ("regressor", "edge-optimal")
     ]
-    first = weights[0]["state_dict"]["segmenter.sampler.network.second.head.weight"]
-    second = weights[1]["state_dict"]["segmenter.sampler.sampler.network.second.head.weight"]
+    sampler, name = "segmenter.downsampler.sampler.", "network.second.head.weight"
+    first = weights[0]["state_dict"][sampler + name]
+    second = weights[1]["state_dict"][f"{sampler}sampler.{name}"]
     assert torch.equal(first, second)
 
     kept = (out / "regressor/small/seed_0/accuracy.json").stat().st_mtime_ns

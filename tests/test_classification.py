@@ -123,7 +123,7 @@ def test_a_classifier_is_no_segmenter(
     with pytest.raises(CheckpointError, match=r"holds a SegmentationModel"):
         deformsample.load(checkpoint, kind=deformsample.ClassificationModel)
     assert main(["info", str(trained)]) == 0
-    assert "resnet18" in capsys.readouterr().out
+    assert "ConvClassifier" in capsys.readouterr().out
     assert main(["measure", str(checkpoint), "--config=hrf_disease.yaml"]) == 1
     error = capsys.readouterr().err
     assert "of a segmentation, but hrf_disease.yaml is of a classification" in error
@@ -153,7 +153,7 @@ def test_learned_downsampling_trains_the_sampler(tree: Path, in_tmp: Path) -> No
         for n in (1, 2)
     ]
     weights = [torch.load(last, weights_only=True)["state_dict"] for last in lasts]
-    name = "classifier.sampler.network.layers.0.weight"
+    name = "classifier.downsampler.sampler.network.layers.0.weight"
     assert not torch.equal(weights[0][name], weights[1][name])
     assert (
         deformsample.load(lasts[1], kind=deformsample.ClassificationModel).classifier.title

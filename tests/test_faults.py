@@ -110,7 +110,7 @@ def test_places_that_are_no_numbers_end_the_run(
     with pytest.warns(UserWarning, match=f"The last training step was of the files {folder_tree}"):
         assert fit(folder_tree, in_tmp / "run", sampler, "--model.loss.density=null") == 1
     said = capsys.readouterr().err
-    assert "BrokenSampler gives numbers that are not finite" in said
+    assert "Expected finite sampling locations, but BrokenSampler gives" in said
     assert "Traceback" not in said
 
 
