@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from PIL import Image
-from torch import Tensor
 
 from deformsample.checkpoints.archive import FORMAT
 from deformsample.checkpoints.builder import build_part
@@ -21,25 +19,13 @@ from deformsample.cli.main import main
 from deformsample.cli.train import main as train
 from deformsample.conventions import Pixels
 from deformsample.segmenters import Segmenter
+from tests.helpers import SHORT, SMALL, save, scene
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=10_000, deadline=None)
 settings.load_profile("quick")
-
-SMALL = [
-    "--model.segmenter.network.name=hrnet_w18_small",
-    "--model.segmenter.network.stem_stride=4",
-    "--model.segmenter.network.refinement=1",
-    "--model.segmenter.downsampler.sampled_size=[16,24]",
-    "--trainer.accelerator=cpu",
-    "--trainer.enable_progress_bar=false",
-    "--data.num_workers=0",
-    "--data.batch_size=2",
-]
-SHORT = ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]
-"""Options that make any config a run of seconds."""
 
 
 @pytest.fixture(autouse=True)
@@ -52,39 +38,6 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory of its own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def triangle_areas(grid: Tensor) -> Tensor:
-    """Twice the areas of the triangles of a grid's mesh, normalised; below 0 where it folds."""
-    grid = grid.double()
-    a, b, c, d = grid[:, :-1, :-1], grid[:, :-1, 1:], grid[:, 1:, :-1], grid[:, 1:, 1:]
-
-    def area(p: Tensor, q: Tensor, r: Tensor) -> Tensor:
-        u, v = q - p, r - p
-        return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
-
-    return torch.stack((area(a, b, c), area(d, c, b)), dim=-1)
-
-
-def save(path: Path, pixels: Pixels) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def scene(number: int, height: int, width: int, classes: int) -> tuple[Pixels, Pixels]:
-    """A noisy image of discs on a background, and its class ids."""
-    random = np.random.default_rng(number)
-    y, x = np.mgrid[:height, :width]
-    ids = np.zeros((height, width), dtype=np.uint8)
-    for k in range(1, classes):
-        cy, cx, r = random.uniform(0, height), random.uniform(0, width), random.uniform(0.1, 0.3)
-        ids[(y - cy) ** 2 + (x - cx) ** 2 < (r * height) ** 2] = k
-    colours = np.array(
-        [[40 + 200 * k // classes, 60 * k % 255, 250 - 90 * k % 200] for k in range(classes)]
-    )
-    image = colours[ids] + random.normal(0, 8, (height, width, 3))
-    return image.clip(0, 255).astype(np.uint8), ids
 
 
 @pytest.fixture

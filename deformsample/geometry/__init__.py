@@ -19,13 +19,7 @@ from deformsample.geometry.grid import local_stretch, resize_grid, sample_areas,
 from deformsample.geometry.inverse import inverse_coordinates
 from deformsample.geometry.transport import area_mean, relative_density, transport_grid
 from deformsample.geometry.unwarp import interpolate_mesh, label_bands, unwarp, unwarp_labels
-from deformsample.geometry.warp import (
-    halve,
-    image_pyramid,
-    warp,
-    warp_labels,
-    warp_pyramid,
-)
+from deformsample.geometry.warp import halve, image_pyramid, warp, warp_labels, warp_pyramid
 
 __all__ = [
     "ErrorCurves",

@@ -18,7 +18,7 @@ from deformsample.files.sampled_png import read_sampled
 from deformsample.geometry import unwarp
 from deformsample.inference.inputs import as_batch
 from deformsample.samplers import image_source
-from tests.conftest import save
+from tests.helpers import save
 
 _RUN = """
 import sys

@@ -22,7 +22,7 @@ from deformsample.geometry import (
 from deformsample.geometry.coordinates import axis
 from deformsample.geometry.transport import with_minimum
 from deformsample.samplers import GaussianGrid, TransportGrid
-from tests.conftest import triangle_areas
+from tests.helpers import triangle_areas
 
 
 def smooth(size: Size, seed: int, cells: int, contrast: float) -> Tensor:

@@ -1,0 +1,135 @@
+"""All that is wrong with a data set, at once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deformsample.cli.main import main
+from tests.helpers import save, scene
+
+CHECK = ["check", "--config", "folder.yaml"]
+
+
+def test_a_sound_data_set(folder_tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*CHECK, "--root", str(folder_tree)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("train: ")
+    assert "nothing would stop training" in out
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Path:
+    """Six images with two fatal faults and four of the other kind."""
+    for n in range(6):
+        image, ids = scene(n, 40, 60, classes=2)
+        if n == 1:
+            image[:] = 7
+        if n == 2:
+            ids[:] = 255
+        if n == 3:
+            ids = ids[1:]
+        if n == 5:
+            image = scene(4, 40, 60, classes=2)[0]
+        save(tmp_path / "images" / f"{n}.png", image)
+        save(tmp_path / "labels" / f"{n}.png", ids)
+    broken = tmp_path / "images" / "0.png"
+    broken.write_bytes(broken.read_bytes()[:-300])
+    (tmp_path / "split.csv").write_text("[0-3],train\n*,val\n")
+    config = (Path(__file__).parents[2] / "configs" / "folder.yaml").read_text()
+    text = re.sub(
+        r"  splitter:\n(    .*\n)+",
+        "  splitter: {class_path: deformsample.data.SplitFile, init_args: {file: split.csv}}\n",
+        config,
+    )
+    (tmp_path / "faulty.yaml").write_text(text)
+    return tmp_path
+
+
+def test_all_faults_are_listed_at_once(faulty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["check", "--config", str(faulty / "faulty.yaml"), "--root", str(faulty)]
+    assert main(given) == 1
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    said = [line for line in lines if line.startswith(("error: ", "note: "))]
+    expected = [
+        "0.png cannot be decoded",
+        "3.png has 40 x 60 pixels, but",
+        "1.png is of one colour",
+        "2.png has no pixel with a class",
+        "5.png (val) has the same pixels as",
+        "test has no images",
+    ]
+    assert len(said) == len(expected)
+    for text in expected:
+        assert sum(text in line for line in said) == 1, text
+    assert [line.split(":")[0] for line in said] == ["error"] * 2 + ["note"] * 4
+    assert "2 faults of the data would stop training" in captured.err
+
+
+def test_shares_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for n in range(10):
+        ids = np.zeros((4, 10), np.uint8)
+        ids[0, :4] = 1
+        ids[3] = 255
+        save(tmp_path / "images" / f"{n}.png", scene(n, 4, 10, classes=2)[0])
+        save(tmp_path / "labels" / f"{n}.png", ids)
+    assert main([*CHECK, "--root", str(tmp_path)]) == 0
+    assert "4 x 10 pixels; background 86.67%, object 13.33%" in capsys.readouterr().out
+    assert main([*CHECK, "--root", str(tmp_path), "--jobs", "0"]) == 1
+
+
+def test_files_without_partners_are_listed_beside_all_else(
+    faulty: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels, ids = scene(9, 40, 60, classes=2)
+    save(faulty / "images" / "alone.png", pixels)
+    save(faulty / "images" / "1.jpg", pixels)
+    save(faulty / "labels" / "lonely.png", ids)
+    given = ["check", "--config", str(faulty / "faulty.yaml"), "--root", str(faulty)]
+    assert main(given) == 1
+    out = capsys.readouterr().out
+    expected = [
+        "1.jpg and",
+        "in .*labels for .*alone.png",
+        "in .*images for .*lonely.png",
+        "0.png cannot be decoded",
+    ]
+    for said in expected:
+        assert len(re.findall(f"error: .*{said}", out)) == 1
+    (faulty / "split.csv").write_text("alone,train\n*,val\n")
+    assert main(given) == 1
+    out = capsys.readouterr().out
+    for said in [*expected, "an image for 'alone' of .*split.csv"]:
+        assert len(re.findall(f"error: .*{said}", out)) == 1
+
+
+def test_images_with_a_class_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cat", "dog"):
+        for n in range(8):
+            save(
+                tmp_path / name / f"{n}.png", scene(n + 20 * (name == "dog"), 20, 30, classes=2)[0]
+            )
+    config = tmp_path / "pets.yaml"
+    config.write_text(
+        "task: classification\ndata:\n  dataset: {class_path: deformsample.data.ImageFolder}\n"
+    )
+    given = ["check", "--config", str(config), "--root", str(tmp_path)]
+    assert main(given) == 0
+    out = capsys.readouterr().out
+    assert "images of 20 x 30 pixels; cat " in out
+    broken = tmp_path / "dog" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:-200])
+    save(tmp_path / "cat" / "9.png", scene(25, 20, 30, classes=2)[0])
+    assert main(given) == 1
+    out = capsys.readouterr().out
+    assert len(re.findall("error: .*3.png cannot be decoded", out)) == 1
+    assert "has the same pixels as" in out
+    config.write_text("task: knitting\n")
+    assert main(given) == 1
+    assert "`task` of ['segmentation', 'classification'], but got 'knitting'" in (
+        capsys.readouterr().err
+    )
