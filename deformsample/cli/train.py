@@ -101,6 +101,12 @@ class TrainCli(LightningCLI):
         Runs of this package have none there. :func:`check_fits` reads the file first.
         """
 
+    def _dump_config(self) -> None:
+        """Lightning writes the number of classes into it, also of a network without arguments."""
+        super()._dump_config()
+        part = self.config_dump["model"][self.kind.part]
+        part["init_args"]["network"].setdefault("init_args", {})
+
     def _prepare_subcommand_parser(
         self, klass: type, subcommand: str, **kwargs: Any
     ) -> LightningArgumentParser:
