@@ -96,7 +96,7 @@ def test_an_oracle_is_measured_but_does_not_predict(folder_tree: Path, in_tmp: P
     checkpoint = fit("folder.yaml", folder_tree, in_tmp / "run", *more)
     assert 0 <= measured(in_tmp / "run")["val/miou"] <= 1
     image = folder_tree / "images" / "p0_1.png"
-    with pytest.raises(ArgumentError, match="places samples by the truth"):
+    with pytest.raises(ArgumentError, match="places samples by the ground truth"):
         deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segment(image)
 
 
@@ -341,7 +341,8 @@ def test_print_config_prints_all_that_a_run_uses(
         main(["--config", "hrf.yaml", "--print_config"])
     assert stop.value.code == 0
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed["model"]["segmenter"]["init_args"]["downsampler"]["sampled_size"] == [146, 219]
+    downsampler = printed["model"]["segmenter"]["init_args"]["downsampler"]
+    assert downsampler["init_args"]["sampled_size"] == [146, 219]
     assert printed["trainer"]["max_epochs"] == 30
 
 
