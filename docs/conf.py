@@ -39,8 +39,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(torch|numpy|np|npt|pathlib|collections|matplotlib|albumentations|pl|timm)\..*"),
     (r"py:.*", r"(pytorch_lightning|lightning|torchmetrics|typing|argparse|jsonargparse)\..*"),
     (r"py:.*", r"abc\.ABC|deformsample\.data\.(items\.(ImageSplit|\w+Item)|cache\.DecodedCache)"),
-    (r"py:.*", r"deformsample\.data\.datasets\.image_dataset\.S"),
-    (r"py:.*", r"deformsample\.segmenters\.normalising\.Normalising"),
+    (r"py:.*", r"deformsample\.(data\.datasets\.image_dataset\.S|inference\.loading\.Kind)"),
     (r"py:.*", r"(Tensor|Path|Sequence|Mapping|Iterable|Callable|Figure|Axes|Module|dtype|Any)"),
     (r"py:.*", r"(Pixels|Floats|Size)"),
 ]

@@ -84,7 +84,7 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
 
     @property
     def classes(self) -> Any:
-        """Those of the data set: names, with a colour each where pixels have a class."""
+        """The classes of the data set; names with colours where pixels have a class."""
         return self.dataset.classes
 
     @property

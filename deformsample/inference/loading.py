@@ -64,10 +64,10 @@ def load(
 
     Args:
         path: checkpoint that training wrote, such as ``last.ckpt``, or folder that
-            :meth:`Model.save_pretrained` wrote.
+            :meth:`.Model.save_pretrained` wrote.
         device: where the model shall live; ``None`` for a GPU where there is one.
         trust: packages of your own whose networks the file may name; they are imported.
-        kind: what the file must hold, :class:`SegmentationModel` or :class:`ClassificationModel`;
+        kind: what the file must hold, :class:`.SegmentationModel` or :class:`.ClassificationModel`;
             ``None`` takes either.
 
     Returns:
