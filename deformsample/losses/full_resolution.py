@@ -12,7 +12,7 @@ from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import interpolate_mesh, inverse_coordinates
 from deformsample.geometry.coordinates import axis
-from deformsample.losses.density_terms import DensityTerm, Observed
+from deformsample.losses.density_losses import DensityLoss, Observed
 from deformsample.losses.pixelwise import PixelLoss
 from deformsample.segmenters import SampledPrediction
 
@@ -30,7 +30,7 @@ class FullResolutionLoss(nn.Module):
         class_weights: one weight per class, or ``None`` for equal ones.
         lattice: points per sample and side, in the mean over the image.
         grid_gradient: let the gradient pass to the sampling grid.
-        density: a term that trains the sampler, or ``None``.
+        density: a density loss, or ``None``.
         extra: a second loss beside the cross-entropy, see :class:`PixelLoss`.
         extra_weight: its factor.
     """
@@ -42,7 +42,7 @@ class FullResolutionLoss(nn.Module):
         class_weights: Sequence[float] | None = None,
         lattice: float = 2.0,
         grid_gradient: bool = True,  # noqa: FBT001, FBT002 - always given by name, from a config
-        density: DensityTerm | None = None,
+        density: DensityLoss | None = None,
         extra: nn.Module | None = None,
         extra_weight: float = 1.0,
     ) -> None:

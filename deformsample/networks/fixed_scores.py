@@ -12,7 +12,7 @@ from deformsample.conventions import Size
 class FixedScores(nn.Module):
     """One learned map of scores, whatever the image shows.
 
-    With :class:`deformsample.losses.EdgeDivergence` its density becomes the mean edge density of
+    With :class:`deformsample.losses.BoundaryKLLoss` its density becomes the mean boundary density of
     the training set: the fixed saliency of LZU (Thavamani et al. 2023).
 
     Args:

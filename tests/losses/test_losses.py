@@ -19,10 +19,10 @@ from deformsample.geometry import (
     unwarp,
 )
 from deformsample.losses import (
-    EdgeDivergence,
+    BoundaryKLLoss,
+    BoundaryLoss,
+    BoundaryMSELoss,
     EdgeGridLoss,
-    EdgeSquaredError,
-    EdgeTerm,
     ErrorCurveLoss,
     FullResolutionLoss,
     NegativeLogDice,
@@ -90,8 +90,8 @@ def test_all_ignored_is_zero_and_not_nan() -> None:
     assert float(loss["segmentation"]) == 0
 
 
-@pytest.mark.parametrize("term", [EdgeDivergence(), EdgeSquaredError()])
-def test_density_terms_are_zero_at_their_target_and_lead_there(term: EdgeTerm) -> None:
+@pytest.mark.parametrize("term", [BoundaryKLLoss(), BoundaryMSELoss()])
+def test_density_terms_are_zero_at_their_target_and_lead_there(term: BoundaryLoss) -> None:
     _, labels, _ = example()
     target = boundary_density(
         labels, (6, 8), blur=term.blur, floor=term.floor, ignore_index=IGNORE_INDEX
@@ -104,9 +104,9 @@ def test_density_terms_are_zero_at_their_target_and_lead_there(term: EdgeTerm) -
     assert term(of_density(softmax_density(scores - step)), labels, None, 0.0) < before
 
 
-@pytest.mark.parametrize("term", [EdgeDivergence(), EdgeSquaredError()])
+@pytest.mark.parametrize("term", [BoundaryKLLoss(), BoundaryMSELoss()])
 @pytest.mark.parametrize("value", [0, IGNORE_INDEX])
-def test_constant_labels_have_a_finite_loss_and_gradient(term: EdgeTerm, value: int) -> None:
+def test_constant_labels_have_a_finite_loss_and_gradient(term: BoundaryLoss, value: int) -> None:
     scores = torch.randn(1, 1, 6, 8, requires_grad=True)
     labels = torch.full((1, 30, 40), value, dtype=torch.uint8)
     loss = term(of_density(softmax_density(scores)), labels, None, 0.0)
@@ -129,7 +129,7 @@ def test_labels_that_do_not_count_have_a_loss_and_gradient_of_zero(ids: list[int
 
 def test_terms_are_reported_by_name() -> None:
     prediction, labels, _ = example()
-    assert set(WarpedLoss(density=EdgeDivergence())(prediction, labels, 0.0)) == {
+    assert set(WarpedLoss(density=BoundaryKLLoss())(prediction, labels, 0.0)) == {
         "segmentation",
         "density",
     }
@@ -224,7 +224,7 @@ def test_a_second_loss_is_added_with_its_weight() -> None:
 
 def test_weight_of_a_density_term_follows_its_schedule() -> None:
     prediction, labels, _ = example()
-    term = EdgeDivergence(weight=1.0, final_weight=0.0)
+    term = BoundaryKLLoss(weight=1.0, final_weight=0.0)
     values = [float(term(prediction.sampled, labels, None, p)) for p in (0.0, 0.25, 1.0)]
     assert values[0] > 0
     assert values[1] == pytest.approx(0.75 * values[0])
@@ -249,7 +249,7 @@ def test_boundaries_of_a_class_can_count_more() -> None:
     corner = (..., slice(4, 7), slice(8, 11))
     shares = []
     for given in options:
-        term = EdgeDivergence(**given)
+        term = BoundaryKLLoss(**given)
         term.prepare(["a", "b", "c"], lambda: [0.98, 0.01, 0.0001])
         scores = torch.zeros(1, 1, 8, 12, requires_grad=True)
         term(of_density(softmax_density(scores)), labels, None, 0.0).backward()
@@ -264,11 +264,11 @@ def test_classes_that_count_are_known_and_prepared() -> None:
     labels = torch.zeros(1, 40, 60, dtype=torch.uint8)
     sampled = of_density(torch.ones(1, 1, 8, 12) / 96)
     with pytest.raises(ArgumentError, match=r"`important` to name classes of .*'b'.*got.*'x'"):
-        EdgeDivergence(important={"x": 2}).prepare(["a", "b"], lambda: [0.5, 0.5])
+        BoundaryKLLoss(important={"x": 2}).prepare(["a", "b"], lambda: [0.5, 0.5])
     with pytest.raises(ArgumentError, match="2 classes, but got 3"):
-        EdgeDivergence(class_weights=[1, 2, 3]).prepare(["a", "b"], lambda: [0.5, 0.5])
-    with pytest.raises(ArgumentError, match=r"EdgeDivergence\.prepare\(classes, shares\)"):
-        EdgeDivergence(class_weights="balanced")(sampled, labels, None, 0.0)
+        BoundaryKLLoss(class_weights=[1, 2, 3]).prepare(["a", "b"], lambda: [0.5, 0.5])
+    with pytest.raises(ArgumentError, match=r"BoundaryKLLoss\.prepare\(classes, shares\)"):
+        BoundaryKLLoss(class_weights="balanced")(sampled, labels, None, 0.0)
 
 
 def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None:
@@ -290,8 +290,8 @@ def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None
 @pytest.mark.parametrize(
     "loss",
     [
-        WarpedLoss(class_weights=[1, 0, 2], density=EdgeDivergence()),
-        FullResolutionLoss(density=EdgeSquaredError(), extra=NegativeLogDice()),
+        WarpedLoss(class_weights=[1, 0, 2], density=BoundaryKLLoss()),
+        FullResolutionLoss(density=BoundaryMSELoss(), extra=NegativeLogDice()),
         EdgeGridLoss((4, 5), 1.0),
     ],
 )
@@ -323,7 +323,7 @@ def test_edge_grid_loss_is_zero_at_its_target() -> None:
     [
         (
             LearnedSampler(DeformationNet((4,))),
-            FullResolutionLoss(extra=LovaszLoss("multiclass"), density=EdgeDivergence(0.1)),
+            FullResolutionLoss(extra=LovaszLoss("multiclass"), density=BoundaryKLLoss(0.1)),
         ),
         (
             ErrorCurveSampler(UNet(2, (4,))),

@@ -39,9 +39,9 @@ from deformsample.geometry import (
     warp_pyramid,
 )
 from deformsample.losses import (
-    EdgeDivergence,
+    BoundaryKLLoss,
+    BoundaryMSELoss,
     EdgeGridLoss,
-    EdgeSquaredError,
     ErrorCurveLoss,
     FullResolutionLoss,
     NegativeLogDice,
@@ -227,13 +227,13 @@ def test_the_inverse_of_a_grid_is_its_inverse(case: Case) -> None:
 
 
 LOSSES: dict[str, Callable[[], nn.Module]] = {
-    "full resolution": lambda: FullResolutionLoss(density=EdgeDivergence()),
+    "full resolution": lambda: FullResolutionLoss(density=BoundaryKLLoss()),
     "full resolution, error curves": lambda: FullResolutionLoss(density=ErrorCurveLoss()),
     "full resolution, Lovasz": lambda: FullResolutionLoss(
         extra=LovaszLoss(mode="multiclass", ignore_index=IGNORE_INDEX)
     ),
     "full resolution, Dice": lambda: FullResolutionLoss(extra=NegativeLogDice()),
-    "warped": lambda: WarpedLoss(density=EdgeSquaredError()),
+    "warped": lambda: WarpedLoss(density=BoundaryMSELoss()),
     "warped, class weights": lambda: WarpedLoss(class_weights=[1.0, 0.0, 3.0]),
     "edge grid": EdgeGridLoss,
 }

@@ -13,7 +13,7 @@ from deformsample.geometry import (
     nearest_boundary,
     softmax_density,
 )
-from deformsample.losses import EdgeDivergence
+from deformsample.losses import BoundaryKLLoss
 from deformsample.networks import DeformationNet, EdgeRegressor, FixedScores, UNet
 from deformsample.samplers import (
     DetailSampler,
@@ -75,7 +75,7 @@ def test_fixed_scores_learn_the_mean_edge_density() -> None:
     labels = torch.zeros(2, 48, 64, dtype=torch.uint8)
     labels[0, 10:20, 10:30] = 1
     labels[1, 30:40, 40:60] = 1
-    scores, term = FixedScores((12, 16)), EdgeDivergence()
+    scores, term = FixedScores((12, 16)), BoundaryKLLoss()
     optimizer = torch.optim.Adam(scores.parameters(), lr=0.1)
     for _ in range(300):
         optimizer.zero_grad()
