@@ -267,7 +267,7 @@ def _steps(
         segmenter = SampledSegmenter(downsampler, network()).to(device)
         loss = FullResolutionLoss(
             grid_gradient=False,
-            extra=LovaszLoss("multiclass", ignore_index=255),
+            aux_loss=LovaszLoss("multiclass", ignore_index=255),
             density=ErrorCurveLoss() if learns else None,
         )
         optimizer = torch.optim.AdamW(segmenter.parameters())

@@ -31,8 +31,8 @@ class FullResolutionLoss(nn.Module):
         lattice: points per sample and side, in the mean over the image.
         grid_gradient: let the gradient pass to the sampling grid.
         density: a density loss, or ``None``.
-        extra: a second loss beside the cross-entropy, see :class:`PixelLoss`.
-        extra_weight: its factor.
+        aux_loss: an auxiliary loss beside the cross-entropy, see :class:`PixelLoss`.
+        aux_weight: its factor.
     """
 
     needs_grid = True
@@ -43,13 +43,13 @@ class FullResolutionLoss(nn.Module):
         lattice: float = 2.0,
         grid_gradient: bool = True,  # noqa: FBT001, FBT002 - always given by name, from a config
         density: DensityLoss | None = None,
-        extra: nn.Module | None = None,
-        extra_weight: float = 1.0,
+        aux_loss: nn.Module | None = None,
+        aux_weight: float = 1.0,
     ) -> None:
         super().__init__()
         if not lattice > 0:
             raise ArgumentError(f"Expected `lattice` above 0 points per sample, but got {lattice}.")
-        self.pixel_loss = PixelLoss(class_weights, extra, extra_weight)
+        self.pixel_loss = PixelLoss(class_weights, aux_loss, aux_weight)
         self.lattice = lattice
         self.grid_gradient = grid_gradient
         self.density = density

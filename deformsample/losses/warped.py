@@ -21,8 +21,8 @@ class WarpedLoss(nn.Module):
     Args:
         class_weights: one weight per class, or ``None`` for equal ones.
         density: a density loss, or ``None``.
-        extra: a second loss beside the cross-entropy, see :class:`PixelLoss`.
-        extra_weight: its factor.
+        aux_loss: an auxiliary loss beside the cross-entropy, see :class:`PixelLoss`.
+        aux_weight: its factor.
     """
 
     needs_grid = True
@@ -31,8 +31,8 @@ class WarpedLoss(nn.Module):
         self,
         class_weights: Sequence[float] | None = None,
         density: DensityLoss | None = None,
-        extra: nn.Module | None = None,
-        extra_weight: float = 1.0,
+        aux_loss: nn.Module | None = None,
+        aux_weight: float = 1.0,
     ) -> None:
         super().__init__()
         if density is not None and density.needs_errors:
@@ -41,7 +41,7 @@ class WarpedLoss(nn.Module):
                 f"{type(density).__name__}: it needs errors over the whole image, as "
                 "FullResolutionLoss has them."
             )
-        self.pixel_loss = PixelLoss(class_weights, extra, extra_weight)
+        self.pixel_loss = PixelLoss(class_weights, aux_loss, aux_weight)
         self.density = density
 
     def forward(

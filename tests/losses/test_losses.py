@@ -212,12 +212,12 @@ def test_a_second_loss_is_added_with_its_weight() -> None:
     lovasz = LovaszLoss("multiclass", ignore_index=IGNORE_INDEX)
     plain = FullResolutionLoss().eval()(prediction, labels, 0.0)["segmentation"]
     both = [
-        FullResolutionLoss(extra=lovasz, extra_weight=w).eval()(prediction, labels, 0.0)
+        FullResolutionLoss(aux_loss=lovasz, aux_weight=w).eval()(prediction, labels, 0.0)
         for w in (1.0, 3.0)
     ]
     for terms in both:
         torch.testing.assert_close(terms["segmentation"], plain)
-    added = [float(terms["extra"]) for terms in both]
+    added = [float(terms["auxiliary"]) for terms in both]
     assert added[0] > 0.1
     assert added[1] == pytest.approx(3 * added[0], rel=1e-4)
 
@@ -275,11 +275,13 @@ def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None
     prediction, labels, scores = example(requires_grad=True)
     lovasz = LovaszLoss(mode="multiclass", ignore_index=IGNORE_INDEX)
     plain = FullResolutionLoss().eval()(prediction, labels, 0.0)["segmentation"]
-    both = FullResolutionLoss(extra=lovasz).eval()(prediction, labels, 0.0)
+    both = FullResolutionLoss(aux_loss=lovasz).eval()(prediction, labels, 0.0)
     torch.testing.assert_close(both["segmentation"], plain)
-    assert 0 < float(both["extra"]) < 1
-    terms = FullResolutionLoss(extra=lovasz)(prediction, torch.full_like(labels, IGNORE_INDEX), 0.0)
-    nothing = terms["segmentation"] + terms["extra"]
+    assert 0 < float(both["auxiliary"]) < 1
+    terms = FullResolutionLoss(aux_loss=lovasz)(
+        prediction, torch.full_like(labels, IGNORE_INDEX), 0.0
+    )
+    nothing = terms["segmentation"] + terms["auxiliary"]
     assert float(nothing) == 0
     nothing.backward()
     assert scores.grad is not None
@@ -291,7 +293,7 @@ def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None
     "loss",
     [
         WarpedLoss(class_weights=[1, 0, 2], density=BoundaryKLLoss()),
-        FullResolutionLoss(density=BoundaryMSELoss(), extra=NegativeLogDice()),
+        FullResolutionLoss(density=BoundaryMSELoss(), aux_loss=NegativeLogDice()),
         EdgeGridLoss((4, 5), 1.0),
     ],
 )
@@ -323,7 +325,7 @@ def test_edge_grid_loss_is_zero_at_its_target() -> None:
     [
         (
             LearnedSampler(DeformationNet((4,))),
-            FullResolutionLoss(extra=LovaszLoss("multiclass"), density=BoundaryKLLoss(0.1)),
+            FullResolutionLoss(aux_loss=LovaszLoss("multiclass"), density=BoundaryKLLoss(0.1)),
         ),
         (
             ErrorCurveSampler(UNet(2, (4,))),
@@ -399,10 +401,10 @@ def test_tile_loss_is_cross_entropy_and_the_extra_loss_at_the_pixels_of_the_tile
     plain = TileLoss()(prediction, labels, 0.5)
     assert list(plain) == ["segmentation"]
     torch.testing.assert_close(plain["segmentation"], entropy)
-    both = TileLoss(extra=NegativeLogDice(), extra_weight=2.0)(prediction, labels, 0.5)
-    torch.testing.assert_close(both, {"segmentation": entropy, "extra": 2 * dice})
-    alone = TileLoss(extra=NegativeLogDice(), cross_entropy_weight=0.0)(prediction, labels, 0.5)
-    torch.testing.assert_close(alone, {"segmentation": 0 * entropy, "extra": dice})
+    both = TileLoss(aux_loss=NegativeLogDice(), aux_weight=2.0)(prediction, labels, 0.5)
+    torch.testing.assert_close(both, {"segmentation": entropy, "auxiliary": 2 * dice})
+    alone = TileLoss(aux_loss=NegativeLogDice(), cross_entropy_weight=0.0)(prediction, labels, 0.5)
+    torch.testing.assert_close(alone, {"segmentation": 0 * entropy, "auxiliary": dice})
 
 
 @pytest.mark.parametrize("loss", [FullResolutionLoss(), WarpedLoss(), EdgeGridLoss()])

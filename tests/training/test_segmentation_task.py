@@ -216,7 +216,7 @@ def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
         *("--config", "folder.yaml", f"--data.root={root}", *SMALL),
         "--data.splitter.shares=[0.45,0.55,0.0]",
         "--trainer.max_epochs=1",
-        "--model.loss.extra=null",  # of a batch, and batches differ; cross-entropy is of pixels
+        "--model.loss.aux_loss=null",  # of a batch, and batches differ; cross-entropy is of pixels
     ]
     two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
     run_train(tmp_path, "fit", *common, "--output=both", *two)
@@ -225,7 +225,7 @@ def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
     assert main(["validate", *common, f"--output={tmp_path / 'one'}", last]) == 0
     # The run of two processes measured the same weights at its end.
     one, both = measured(tmp_path / "one"), measured(tmp_path / "both")
-    means = {"val/loss", "val/segmentation", "val/extra", "val/density"}
+    means = {"val/loss", "val/segmentation", "val/auxiliary", "val/density"}
     assert {"val/loss", "val/segmentation", "val/miou"} < one.keys()
     for name in one:
         if name.startswith("val/") and name not in means:
@@ -388,7 +388,7 @@ def test_a_checkpoint_keeps_what_its_curves_predict(cwfid_tree: Path, in_tmp: Pa
     assert curve["uniform"][at] == pytest.approx(1)
     assert 0 < curve["sampled"][at] <= 1
     assert curve["uniform"] == sorted(curve["uniform"], reverse=True)
-    assert {"val/segmentation", "val/extra", "val/density"} <= set(card["metrics"])
+    assert {"val/segmentation", "val/auxiliary", "val/density"} <= set(card["metrics"])
 
 
 def test_training_without_tensorboard_logs_to_csv(
