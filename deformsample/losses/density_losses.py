@@ -182,8 +182,8 @@ class BoundaryLoss(DensityLoss):
 class BoundaryKLLoss(BoundaryLoss):
     """Kullback-Leibler divergence of the density from the boundary density, in nats per image.
 
-    Both are distributions, so their scale needs no normalisation, and the gradient to the scores
-    of a softmax density is simply the difference of the two.
+    Both are distributions, so no normalisation is needed. The gradient with respect to the logits
+    of a softmax density is the difference of the two.
     """
 
     def __init__(

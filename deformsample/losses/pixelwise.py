@@ -17,8 +17,8 @@ class PixelLoss(nn.Module):
 
     Args:
         class_weights: one weight per class, or ``None`` for equal ones.
-        aux_loss: called with logits (b, k, h, w) and int64 labels (b, h, w) that are ``IGNORE_INDEX``
-            where there is no class; returns a scalar. Such as
+        aux_loss: a scalar loss of logits (b, k, h, w) and int64 labels (b, h, w), which are
+            ``IGNORE_INDEX`` where there is no class; for example
             ``segmentation_models_pytorch.losses.LovaszLoss(mode="multiclass", ignore_index=255)``.
         aux_weight: factor of the auxiliary loss.
         cross_entropy_weight: factor of the cross-entropy.
@@ -43,12 +43,12 @@ class PixelLoss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Terms of the loss, and the cross-entropy by pixel; see :func:`cross_entropy`.
 
-        The terms are ``segmentation``, the cross-entropy, and ``auxiliary`` if there is an auxiliary loss.
+        The terms are ``segmentation`` (the cross-entropy) and, with an ``aux_loss``, ``auxiliary``.
         """
         loss, losses = cross_entropy(logits, labels, self.class_weights)
         terms = {"segmentation": self.cross_entropy_weight * loss}
         if self.aux_loss is not None:
-            # The sum of a scalar is itself; some losses give an empty tensor where no pixel counts.
+            # Some losses return an empty tensor where no pixel counts; its sum is 0.
             terms["auxiliary"] = self.aux_weight * self.aux_loss(logits, labels.long()).sum()
         return terms, losses
 

@@ -31,7 +31,7 @@ from deformsample.losses import (
     WarpedLoss,
     cross_entropy,
 )
-from deformsample.losses.full_resolution import lattice_step
+from deformsample.losses.full_resolution import supervision_stride
 from deformsample.networks import DeformationNet, UNet
 from deformsample.samplers import (
     Downsampler,
@@ -153,8 +153,8 @@ def test_loss_on_the_identity_reads_the_labels_at_the_samples() -> None:
 
 def test_full_resolution_loss_is_that_of_the_unwarped_logits() -> None:
     prediction, labels, _ = example()
-    loss = FullResolutionLoss(class_weights=[1, 2, 3], lattice=2.0).eval()
-    step = lattice_step((30, 40), (6, 8), 2.0)
+    loss = FullResolutionLoss(class_weights=[1, 2, 3], points_per_sample=2.0).eval()
+    step = supervision_stride((30, 40), (6, 8), 2.0)
     assert step == 2  # 5 pixels per sample and side, to the nearest
     full = unwarp(prediction.logits, prediction.grid, (30, 40))[:, :, 1::2, 1::2]
     expected = F.cross_entropy(
@@ -170,7 +170,7 @@ def test_full_resolution_loss_moves_the_samples_to_the_boundary() -> None:
     labels[:, :, 28:] = 1
     x = torch.tensor([-1.0, -0.4, 0.2, 1.0])
     shift = torch.zeros(1, requires_grad=True)
-    loss = FullResolutionLoss(lattice=20.0).eval()
+    loss = FullResolutionLoss(points_per_sample=20.0).eval()
     optimizer = torch.optim.Adam([shift], lr=0.02)
     logits = torch.tensor([[6.0, 6, -6, -6], [-6, -6, 6, 6]])[None, :, None].expand(1, 2, 3, 4)
     for _ in range(80):
@@ -198,9 +198,9 @@ def test_gradient_to_the_grid_can_be_left_out() -> None:
         assert (scores.grad is not None) == grid_gradient
 
 
-def test_lattice_starts_anywhere_in_training_only() -> None:
+def test_supervision_grid_starts_anywhere_in_training_only() -> None:
     prediction, labels, _ = example()
-    loss = FullResolutionLoss(lattice=1.0)
+    loss = FullResolutionLoss(points_per_sample=1.0)
     values = {float(loss.train()(prediction, labels, 0.0)["segmentation"]) for _ in range(10)}
     assert len(values) > 1
     values = {float(loss.eval()(prediction, labels, 0.0)["segmentation"]) for _ in range(3)}

@@ -14,7 +14,7 @@ from deformsample.geometry import (
     softmax_density,
 )
 from deformsample.losses import BoundaryKLLoss
-from deformsample.networks import DeformationNet, EdgeRegressor, FixedScores, UNet
+from deformsample.networks import DeformationNet, EdgeRegressor, FixedDensityLogits, UNet
 from deformsample.samplers import (
     DetailSampler,
     EdgeDensityOracle,
@@ -35,10 +35,10 @@ SAMPLERS = [
     DetailSampler(),
     LearnedSampler(DeformationNet([8])),
     SeparableSampler(DeformationNet([8])),
-    SeparableSampler(FixedScores((5, 6))),
+    SeparableSampler(FixedDensityLogits((5, 6))),
     LearnedSampler(DeformationNet([8]), GaussianGrid(2.0)),
     ErrorCurveSampler(UNet(2, [4, 8])),
-    ErrorCurveSampler(FixedScores((5, 6), 2), GaussianGrid(2.0)),
+    ErrorCurveSampler(FixedDensityLogits((5, 6), 2), GaussianGrid(2.0)),
     EdgeOptimalSampler(EdgeRegressor((4, 5), [8, 8])),
     EdgeOptimalSampler(EdgeRegressor(None, [8, 8])),
 ]
@@ -75,7 +75,7 @@ def test_fixed_scores_learn_the_mean_edge_density() -> None:
     labels = torch.zeros(2, 48, 64, dtype=torch.uint8)
     labels[0, 10:20, 10:30] = 1
     labels[1, 30:40, 40:60] = 1
-    scores, term = FixedScores((12, 16)), BoundaryKLLoss()
+    scores, term = FixedDensityLogits((12, 16)), BoundaryKLLoss()
     optimizer = torch.optim.Adam(scores.parameters(), lr=0.1)
     for _ in range(300):
         optimizer.zero_grad()
