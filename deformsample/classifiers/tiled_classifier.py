@@ -72,7 +72,7 @@ class TiledClassifier(Classifier):
         self.to(memory_format=torch.channels_last)
 
     @property
-    def title(self) -> str:
+    def display_name(self) -> str:
         """Size of the tiles, and the rule."""
         return f"tiles of {self.tile[0]} x {self.tile[1]}, {self.aggregation}"
 

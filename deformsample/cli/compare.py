@@ -117,7 +117,7 @@ def _pictures(
         if name in UNTRAINED:
             downsampler = untrained(name, wanted).to(device)
             with torch.no_grad():
-                pictures.append(Picture.of(downsampler.sampler.title, downsampler(batch)))
+                pictures.append(Picture.of(downsampler.sampler.display_name, downsampler(batch)))
         else:
             pictures.append(segmented[name])
     return pictures
@@ -131,7 +131,7 @@ def _segmented(model: SegmentationModel, batch: Tensor) -> Picture:
     with torch.no_grad():
         prediction = model.segmenter(batch)
     labels = prediction.labels((batch.shape[2], batch.shape[3]))
-    return Picture.of(model.segmenter.title, prediction.sampled, labels)
+    return Picture.of(model.segmenter.display_name, prediction.sampled, labels)
 
 
 def _titled(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:

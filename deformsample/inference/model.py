@@ -62,7 +62,7 @@ class Model(nn.Module, ABC):
         """
         if self.part.downsampler is None:
             raise ArgumentError(
-                f"Expected a model that samples images, but this one works on {self.part.title}, "
+                f"Expected a model that samples images, but this one works on {self.part.display_name}, "
                 "at full resolution."
             )
         return self.part.downsampler

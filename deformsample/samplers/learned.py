@@ -18,7 +18,7 @@ class LearnedSampler(Sampler):
         grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
     """
 
-    title = "learned"
+    display_name = "learned"
 
     def __init__(self, network: nn.Module, grid: DensityGrid | None = None) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ class Placement(NamedTuple):
 class Sampler(nn.Module, ABC):
     """Decides from a thumbnail where an image is sampled."""
 
-    title: str
+    display_name: str
     """What tables and pictures call it."""
 
     @abstractmethod

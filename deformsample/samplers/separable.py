@@ -25,7 +25,7 @@ class SeparableSampler(Sampler):
         grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
     """
 
-    title = "separable"
+    display_name = "separable"
 
     def __init__(self, network: nn.Module, grid: DensityGrid | None = None) -> None:
         super().__init__()

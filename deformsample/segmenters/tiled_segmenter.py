@@ -70,7 +70,7 @@ class TiledSegmenter(Segmenter):
         self.shrink = shrink
 
     @property
-    def title(self) -> str:
+    def display_name(self) -> str:
         """Size and overlap of the tiles."""
         return f"tiles of {self.tile[0]} x {self.tile[1]}, overlap {self.overlap:g}"
 

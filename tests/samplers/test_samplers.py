@@ -44,7 +44,7 @@ SAMPLERS = [
 ]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: f"{s.title}")
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: f"{s.display_name}")
 @pytest.mark.parametrize("size", [(10, 14), (23, 9)])
 def test_every_sampler_keeps_its_promises(sampler: Sampler, size: tuple[int, int]) -> None:
     density, grid, _ = sampler(torch.randn(2, 3, 12, 17), size)
@@ -127,7 +127,7 @@ def test_a_frozen_sampler_has_the_weights_and_keeps_them(tmp_path: Path) -> None
     assert torch.equal(ours.density, theirs.density)
     assert torch.equal(ours.grid, theirs.grid)
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
-    assert frozen.title == "learned"
+    assert frozen.display_name == "learned"
 
 
 def test_weights_of_another_sampler_are_refused(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_every_data_set_with_every_method(
     assert 0 <= measured(in_tmp / "run")["val/miou"] <= 1
     assert (checkpoint.parent / "best.ckpt").is_file()
     model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
-    assert model.segmenter.title == TITLES[method]
+    assert model.segmenter.display_name == TITLES[method]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,8 @@ def test_every_data_set_with_every_method(
 def test_every_rival(method: str, title: str, folder_tree: Path, in_tmp: Path) -> None:
     checkpoint = fit("folder.yaml", folder_tree, in_tmp / "run", f"--config=method/{method}.yaml")
     assert (
-        deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segmenter.title == title
+        deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segmenter.display_name
+        == title
     )
 
 

@@ -65,7 +65,7 @@ def test_a_tiled_run_from_training_to_label_maps(
 
     model = deformsample.load(last, kind=deformsample.SegmentationModel)
     assert isinstance(model.segmenter, TiledSegmenter)
-    assert model.segmenter.title == "tiles of 24 x 32, overlap 0.5"
+    assert model.segmenter.display_name == "tiles of 24 x 32, overlap 0.5"
     file = save(Path("photo.png"), image)
     labels = model.segment(file)
     assert labels.shape == (70, 110)
