@@ -18,7 +18,7 @@ from deformsample.classifiers.aggregation import (
 )
 from deformsample.classifiers.classifier import Classifier
 from deformsample.errors import ArgumentError
-from deformsample.geometry.tiling import extended, random_tiles, tile_offsets
+from deformsample.geometry.tiling import pad_to, random_tiles, tile_offsets
 from deformsample.samplers.image_source import white
 
 _RULES: dict[Aggregation, Callable[[Tensor], Tensor]] = {
@@ -92,7 +92,7 @@ class TiledClassifier(Classifier):
     @torch.no_grad()
     def tile_scores(self, image: Tensor) -> Tensor:
         """Images (b, 3, H, W) to the raw scores (b, t, k) of their tiles, row by row."""
-        image = extended(image, self.tile)
+        image = pad_to(image, self.tile)
         (h, w), (height, width) = self.tile, image.shape[2:]
         corners = itertools.product(
             tile_offsets(height, h, self.overlap), tile_offsets(width, w, self.overlap)

@@ -28,7 +28,7 @@ class Sampler(nn.Module, ABC):
     """Decides from a thumbnail where an image is sampled."""
 
     display_name: str
-    """What tables and pictures call it."""
+    """The name of the sampler in tables and figures."""
 
     @abstractmethod
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:

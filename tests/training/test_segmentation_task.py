@@ -70,7 +70,7 @@ def test_every_data_set_with_every_method(
 
 
 @pytest.mark.parametrize(
-    ("method", "title"),
+    ("method", "display_name"),
     [
         ("detail", "local detail"),
         ("error_curves", "error curves"),
@@ -84,12 +84,10 @@ def test_every_data_set_with_every_method(
         ("uniform_bilinear", "uniform"),
     ],
 )
-def test_every_rival(method: str, title: str, folder_tree: Path, in_tmp: Path) -> None:
+def test_every_baseline(method: str, display_name: str, folder_tree: Path, in_tmp: Path) -> None:
     checkpoint = fit("folder.yaml", folder_tree, in_tmp / "run", f"--config=method/{method}.yaml")
-    assert (
-        deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segmenter.display_name
-        == title
-    )
+    model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
+    assert model.segmenter.display_name == display_name
 
 
 def test_an_oracle_is_measured_but_does_not_predict(folder_tree: Path, in_tmp: Path) -> None:

@@ -79,7 +79,9 @@ def test_a_tiled_run_from_training_to_label_maps(
 
     capsys.readouterr()
     assert main(["info", str(last)]) == 0
-    assert "TiledSegmenter (tile [24, 32], overlap 0.5, blending uniform" in capsys.readouterr().out
+    assert (
+        "TiledSegmenter (tile [24, 32], overlap 0.5, blending constant" in capsys.readouterr().out
+    )
 
 
 def test_measures_of_a_tiled_run(
