@@ -190,13 +190,13 @@ def test_official_cityscapes_evaluator_agrees(cityscapes_tree: Path, in_tmp: Pat
     common = ["--config", "cityscapes.yaml", f"--data.root={cityscapes_tree}", *SMALL]
     for command in ("validate", "predict"):
         assert main([command, *common, f"--ckpt_path={last}", f"--output={command}"]) == 0
-    truth = sorted((cityscapes_tree / "gtFine" / "val").rglob("*_labelIds.png"))
+    ground_truth = sorted((cityscapes_tree / "gtFine" / "val").rglob("*_labelIds.png"))
     predictions = sorted((in_tmp / "predict" / "predictions").glob("*.png"))
-    assert len(truth) == len(predictions) == 3
+    assert len(ground_truth) == len(predictions) == 3
     options = evalPixelLevelSemanticLabeling.args
     options.evalInstLevelScore, options.JSONOutput, options.quiet = False, False, True
     scores = evalPixelLevelSemanticLabeling.evaluateImgLists(
-        [str(p) for p in predictions], [str(t) for t in truth], options
+        [str(p) for p in predictions], [str(t) for t in ground_truth], options
     )
     ours = measured(in_tmp / "validate")
     assert ours["val/miou"] == pytest.approx(scores["averageScoreClasses"], abs=1e-6)

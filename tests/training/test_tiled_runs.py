@@ -115,7 +115,7 @@ def test_a_tiled_and_a_sampled_checkpoint_in_one_picture(
     last: Path, config: str, checkpoint: Path, in_tmp: Path
 ) -> None:
     both = ["compare", str(last), str(checkpoint), config]
-    assert main([*both, "--output=both.png", "--places=places.png"]) == 0
+    assert main([*both, "--output=both.png", "--regions=regions.png"]) == 0
     assert Path("both.png").stat().st_size > 10_000
 
 
