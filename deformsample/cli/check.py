@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         SegmentationDataModule,
         SegmentationSample,
     )
-    from deformsample.data.checking import Checked, Finding, One
+    from deformsample.data.checking import Checked, Finding, Sample
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,11 @@ def _classification(data: ClassificationDataModule) -> Callable[[ClassificationS
 
 
 def _split(
-    split: str, samples: Sequence[One], check: Callable[[One], Checked], names: list[str], jobs: int
+    split: str,
+    samples: Sequence[Sample],
+    check: Callable[[Sample], Checked],
+    names: list[str],
+    jobs: int,
 ) -> list[Checked]:
     from deformsample.data.checking import check_all
 

@@ -133,7 +133,7 @@ def scan_axis(mesh: Mesh, values: Tensor, name: str) -> Tensor:
     if not inside or bool((values[1:] < values[:-1]).any()):
         raise ArgumentError(
             f"Expected `{name}` to ascend within [-1, 1], but got values from {low} to {high}"
-            f"{'.' if not inside else ' that do not ascend.'}"
+            f"{'.' if not inside else ' that are not in order.'}"
         )
     return values.clamp(-1, 1 - 64 * torch.finfo(values.dtype).eps)
 
