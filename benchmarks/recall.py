@@ -41,18 +41,18 @@ def main() -> None:
     predicted = 0
     part = SegmentationSplit(data.dataset, chosen)
     for item in (part[number] for number in range(len(part))):
-        truth = item["labels"].numpy()
+        ground_truth = item["labels"].numpy()
         with torch.no_grad():
             prediction = model.segmenter(item["image"][None], item["labels"][None])
-        answer = prediction.labels(truth.shape)[0].numpy()
-        thing = np.isin(truth, ids)
+        answer = prediction.labels(ground_truth.shape)[0].numpy()
+        thing = np.isin(ground_truth, ids)
         found = np.isin(answer, ids)
-        predicted += int((found & (truth != 255)).sum())
+        predicted += int((found & (ground_truth != 255)).sum())
         radius = cv2.distanceTransform(thing.astype(np.uint8), cv2.DIST_L2, 5)
         width = 2 * cv2.dilate(radius, np.ones((REACH, REACH)))
         for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
             own = thing & (width >= low) & (width < high)
-            count += [own.sum(), (own & found).sum(), (own & (answer == truth)).sum()]
+            count += [own.sum(), (own & found).sum(), (own & (answer == ground_truth)).sum()]
     total, hits, _ = counts.sum(axis=0)
     print(f"precision {hits / max(predicted, 1):.3f}, recall {hits / max(total, 1):.3f}\n")
     print("| width (pixels) | share | found | of these, the right class |\n|---|---|---|---|")

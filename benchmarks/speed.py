@@ -230,8 +230,8 @@ def whole_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
 
 def training_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
     """One step of learned and of uniform sampling, at the same budget."""
-    hrnet = partial(HRNet, 3, name="hrnet_w18_small", stem_stride=1, refinement=2)
-    unet = partial(UNet, 3, (24, 48, 96), refinement=2)
+    hrnet = partial(HRNet, 3, name="hrnet_w18_small", stem_stride=1, logit_upsampling=2)
+    unet = partial(UNet, 3, (24, 48, 96), logit_upsampling=2)
     tasks: dict[str, dict[str, Work]] = {}
     cases: Sequence[tuple[str, Callable[[], nn.Module], Size, Size]] = (
         ("HRNet-W18-small", hrnet, (64, 128), (1024, 2048)),
@@ -267,7 +267,7 @@ def _steps(
         segmenter = SampledSegmenter(downsampler, network()).to(device)
         loss = FullResolutionLoss(
             grid_gradient=False,
-            extra=LovaszLoss("multiclass", ignore_index=255),
+            aux_loss=LovaszLoss("multiclass", ignore_index=255),
             density=ErrorCurveLoss() if learns else None,
         )
         optimizer = torch.optim.AdamW(segmenter.parameters())

@@ -150,7 +150,7 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of small networks without training."""
     network = {"class_path": "deformsample.networks.UNet", "init_args": {"widths": [4, 8]}}
     scores = {**network, "init_args": {"num_classes": 1, "widths": [4, 8]}}
-    logits = {**network, "init_args": {"num_classes": 2, "widths": [4, 8], "refinement": 2}}
+    logits = {**network, "init_args": {"num_classes": 2, "widths": [4, 8], "logit_upsampling": 2}}
     sampler = {
         "class_path": "deformsample.samplers.LearnedSampler",
         "init_args": {"network": scores},

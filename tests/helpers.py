@@ -18,7 +18,7 @@ from deformsample.conventions import Pixels
 SMALL = [
     "--model.segmenter.network.name=hrnet_w18_small",
     "--model.segmenter.network.stem_stride=4",
-    "--model.segmenter.network.refinement=1",
+    "--model.segmenter.network.logit_upsampling=1",
     "--model.segmenter.downsampler.sampled_size=[16,24]",
     "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false",

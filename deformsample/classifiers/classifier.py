@@ -34,7 +34,7 @@ class Classifier(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def title(self) -> str:
+    def display_name(self) -> str:
         """Names the classifier in tables."""
 
     @abstractmethod

@@ -30,9 +30,9 @@ class SampledClassifier(Classifier):
         self.to(memory_format=torch.channels_last)
 
     @property
-    def title(self) -> str:
+    def display_name(self) -> str:
         """That of the sampler."""
-        return self.downsampler.sampler.title
+        return self.downsampler.sampler.display_name
 
     def forward(self, image: Tensor) -> Tensor:
         """See :class:`Classifier`."""

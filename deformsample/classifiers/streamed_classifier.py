@@ -42,7 +42,7 @@ class StreamedClassifier(Classifier):
         self.train(self.training)
 
     @property
-    def title(self) -> str:
+    def display_name(self) -> str:
         """The side of a tile."""
         return f"streamed in tiles of {self.tile}"
 

@@ -18,7 +18,7 @@ from deformsample.classifiers.aggregation import (
 )
 from deformsample.classifiers.classifier import Classifier
 from deformsample.errors import ArgumentError
-from deformsample.geometry.tiling import extended, random_tiles, tile_offsets
+from deformsample.geometry.tiling import pad_to, random_tiles, tile_offsets
 from deformsample.samplers.image_source import white
 
 _RULES: dict[Aggregation, Callable[[Tensor], Tensor]] = {
@@ -72,7 +72,7 @@ class TiledClassifier(Classifier):
         self.to(memory_format=torch.channels_last)
 
     @property
-    def title(self) -> str:
+    def display_name(self) -> str:
         """Size of the tiles, and the rule."""
         return f"tiles of {self.tile[0]} x {self.tile[1]}, {self.aggregation}"
 
@@ -92,7 +92,7 @@ class TiledClassifier(Classifier):
     @torch.no_grad()
     def tile_scores(self, image: Tensor) -> Tensor:
         """Images (b, 3, H, W) to the raw scores (b, t, k) of their tiles, row by row."""
-        image = extended(image, self.tile)
+        image = pad_to(image, self.tile)
         (h, w), (height, width) = self.tile, image.shape[2:]
         corners = itertools.product(
             tile_offsets(height, h, self.overlap), tile_offsets(width, w, self.overlap)

@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="checkpoint; or `detail` or `uniform`, which need no training",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--image", metavar="FILE", help="an image without truth")
-    source.add_argument("--config", help="config with a data set, to take image and truth from")
+    source.add_argument("--image", metavar="FILE", help="an image without ground truth")
+    source.add_argument("--config", help="config with a data set: image and ground truth")
     parser.add_argument("--root", help="with --config: folder of the data")
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
     parser.add_argument("--index", type=int, default=0, help="number of the image in its split")
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint takes, or 1 of 64 pixels)",
     )
     parser.add_argument(
-        "--places",
+        "--regions",
         type=Path,
         metavar="PNG",
         help="with --config: also draw, at full resolution, where the first two differ most",
@@ -70,22 +70,22 @@ def run(options: argparse.Namespace) -> None:
         name: load(name, options.device, options.trust, kind=SegmentationModel) for name in given
     }
     classes = _common_classes(list(models.values()))
-    image, truth = _image_and_truth(options)
+    image, ground_truth = _image_and_ground_truth(options)
     pictures = _titled(_pictures(options, models, image), options.models)
-    if options.places is not None:
-        _draw_places(image, truth, pictures, classes, options.places)
-    scores = _scores(image, truth, pictures, list(classes))
+    if options.regions is not None:
+        _draw_regions(image, ground_truth, pictures, classes, options.regions)
+    scores = _scores(image, ground_truth, pictures, list(classes))
     _print_scores(scores)
     if options.output.suffix == ".html":
         source = options.image or f"{options.config}, {options.split} {options.index}"
         title = f"{Path(source).name}: {' or '.join(p.title for p in pictures)}"
-        page = comparison_page(image, truth, pictures, classes, scores, title)
+        page = comparison_page(image, ground_truth, pictures, classes, scores, title)
         with atomic_write(options.output) as partial:
             partial.write_text(page, encoding="utf-8", errors="backslashreplace")
         print(options.output)
     else:
         titled = [_with_mean(picture, scores[picture.title]) for picture in pictures]
-        _write(comparison_figure(image, truth, titled, classes), options.output)
+        _write(comparison_figure(image, ground_truth, titled, classes), options.output)
 
 
 def _common_classes(models: Sequence[SegmentationModel]) -> Mapping[str, Colour]:
@@ -117,7 +117,7 @@ def _pictures(
         if name in UNTRAINED:
             downsampler = untrained(name, wanted).to(device)
             with torch.no_grad():
-                pictures.append(Picture.of(downsampler.sampler.title, downsampler(batch)))
+                pictures.append(Picture.of(downsampler.sampler.display_name, downsampler(batch)))
         else:
             pictures.append(segmented[name])
     return pictures
@@ -131,7 +131,7 @@ def _segmented(model: SegmentationModel, batch: Tensor) -> Picture:
     with torch.no_grad():
         prediction = model.segmenter(batch)
     labels = prediction.labels((batch.shape[2], batch.shape[3]))
-    return Picture.of(model.segmenter.title, prediction.sampled, labels)
+    return Picture.of(model.segmenter.display_name, prediction.sampled, labels)
 
 
 def _titled(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:
@@ -148,7 +148,7 @@ def _titled(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:
 
 
 def _scores(
-    image: Tensor, truth: Tensor | None, pictures: Sequence[Picture], names: Sequence[str]
+    image: Tensor, ground_truth: Tensor | None, pictures: Sequence[Picture], names: Sequence[str]
 ) -> Scores:
     from deformsample.metrics.iou import class_iou, confusion
     from deformsample.metrics.restoration import restoration_quality
@@ -157,8 +157,8 @@ def _scores(
     original = image.float() / 255
     for picture in pictures:
         row: dict[str, float] = {}
-        if truth is not None and picture.labels is not None:
-            ious = class_iou(confusion(picture.labels.cpu(), truth, len(names)))
+        if ground_truth is not None and picture.labels is not None:
+            ious = class_iou(confusion(picture.labels.cpu(), ground_truth, len(names)))
             there = {k: v for k, v in zip(names, ious.tolist(), strict=True) if v == v}  # not NaN
             row = {f"IoU {name}": value for name, value in there.items()}
             row["mean IoU"] = float(ious.nanmean())
@@ -180,26 +180,26 @@ def _with_mean(picture: Picture, row: Mapping[str, float]) -> Picture:
     return replace(picture, title=f"{picture.title}, mean IoU {row['mean IoU']:.3f}")
 
 
-def _draw_places(
+def _draw_regions(
     image: Tensor,
-    truth: Tensor | None,
+    ground_truth: Tensor | None,
     pictures: Sequence[Picture],
     classes: Mapping[str, Colour],
     target: Path,
 ) -> None:
-    from deformsample.plotting import differing_places, zoom_figure
+    from deformsample.plotting import differing_regions, zoom_figure
 
     shown = {p.title: p.labels.cpu() for p in pictures if p.labels is not None}
-    if truth is None or len(shown) < 2:
+    if ground_truth is None or len(shown) < 2:
         raise ArgumentError(
-            "Expected `--config` and at least two checkpoints with `--places`: it draws where "
-            "two differ most from the truth."
+            "Expected `--config` and at least two checkpoints with `--regions`: it draws where "
+            "two differ most from the ground truth."
         )
-    side = max(1, min(truth.shape) // 8)
+    side = max(1, min(ground_truth.shape) // 8)
     first, second, *_ = shown.values()
-    places = differing_places(first, second, truth, side, count=3)
-    if places:
-        _write(zoom_figure(image, truth, shown, classes, places), target)
+    regions = differing_regions(first, second, ground_truth, side, count=3)
+    if regions:
+        _write(zoom_figure(image, ground_truth, shown, classes, regions), target)
     else:
         print(f"The first two agree on every pixel: nothing to draw in {target}")
 
@@ -210,7 +210,7 @@ def _write(figure: Figure, target: Path) -> None:
     print(target)
 
 
-def _image_and_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
+def _image_and_ground_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
     from deformsample.data import SegmentationSplit
     from deformsample.data.from_config import build_data, read_config
     from deformsample.inference.inputs import as_batch

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     if not isinstance(segmenter, TiledSegmenter):
         raise ArgumentError(
             "Expected a checkpoint whose network works at full resolution (train with "
-            f"method/tiled.yaml), but got one of {segmenter.title} sampling."
+            f"method/tiled.yaml), but got one of {segmenter.display_name} sampling."
         )
     content = read_config(options.config)
     data = build_data(content, options.root, options.config)

@@ -18,7 +18,7 @@ class Method:
 
     Args:
         configs: of this method, after those that all methods share.
-        options: further options of ``deformsample fit``, such as ``--model.loss.lattice=4``.
+        options: further options of ``fit``, such as ``--model.loss.points_per_sample=4``.
         sampler: another method that is trained before; this one takes its sampler's weights.
         budgets: names of the budgets it is run at; ``None`` for all.
         seeds: those of the plan's that it is run with; ``None`` for all.

@@ -41,13 +41,13 @@ class Setting:
 
     def segmenter(self, like: TiledSegmenter, size: Size) -> TiledSegmenter:
         """The network of another segmenter, applied in this way to an image of a size (H, W)."""
-        height, width = (-(-side // like.shrink) * like.shrink for side in size)
+        height, width = (-(-side // like.downscale) * like.downscale for side in size)
         return TiledSegmenter(
             like.network,
             self.tile or (height, width),
             self.overlap,
             like.blending,
-            like.shrink,
+            like.downscale,
             like.network_multiple,
         ).eval()
 

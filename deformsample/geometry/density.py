@@ -25,11 +25,11 @@ from deformsample.kernels.compiled import in_bands
 from deformsample.kernels.pixels import mark_boundaries
 
 
-def softmax_density(scores: Tensor) -> Tensor:
-    """Scores (b, 1, h, w) of any range to a density map, float32 at least (Jin et al. 2022)."""
+def softmax_density(logits: Tensor) -> Tensor:
+    """Density logits (b, 1, h, w) to a density map, float32 or wider (Jin et al. 2022)."""
     # A cell's share, and the gradient to it, have more powers of ten than half precision.
-    exact = torch.promote_types(scores.dtype, torch.float32)
-    return scores.flatten(1).softmax(dim=1, dtype=exact).view_as(scores)
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    return logits.flatten(1).softmax(dim=1, dtype=exact).view_as(logits)
 
 
 def uniform_density(size: Size, like: Tensor) -> Tensor:

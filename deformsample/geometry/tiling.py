@@ -1,4 +1,4 @@
-"""Where tiles lie, how they are cut, and how much each counts where they overlap."""
+"""Offsets of tiles, cutting them, and their blending where they overlap."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch.autograd.profiler import record_function
 
 from deformsample.conventions import Size
 
-Blending: TypeAlias = Literal["uniform", "gaussian"]
+Blending: TypeAlias = Literal["constant", "gaussian"]
 
-_SPREAD = 1 / 8  # of a Gaussian, in sides of a tile: that of Isensee et al. 2021 (nnU-Net)
+_SPREAD = 1 / 8  # standard deviation in tile sides, as in nnU-Net (Isensee et al. 2021)
 
 
 def tile_offsets(length: int, tile: int, overlap: float) -> list[int]:
-    """First pixels of the fewest tiles that cover a side, evenly spread from border to border.
+    """First pixels of the fewest evenly spaced tiles that cover a side from border to border.
 
     Args:
-        length: pixels of the side, at least ``tile``.
-        tile: pixels of a tile.
-        overlap: share of a tile that the next one sees again, at least; in [0, 1).
+        length: length of the side in pixels, at least ``tile``.
+        tile: length of a tile in pixels.
+        overlap: smallest overlap of neighbouring tiles, as a fraction of a tile, in [0, 1).
     """
     step = max(1, math.floor(tile * (1 - overlap)))
     steps = math.ceil((length - tile) / step)
@@ -31,7 +31,7 @@ def tile_offsets(length: int, tile: int, overlap: float) -> list[int]:
 
 
 def random_tiles(image: Tensor, tile: Size) -> tuple[Tensor, Tensor]:
-    """Cut one tile at random from each image.
+    """Cut one random tile from each image, padded where it is smaller than a tile.
 
     Args:
         image: (b, c, H, W).
@@ -41,20 +41,20 @@ def random_tiles(image: Tensor, tile: Size) -> tuple[Tensor, Tensor]:
         The tiles (b, c, h, w), and the first row and column of each, (b, 2).
     """
     h, w = tile
-    image = extended(image, tile)
-    most = torch.tensor([image.shape[2] - h + 1, image.shape[3] - w + 1])
-    # On the CPU, whose generator every process seeds.
-    corners = (torch.rand(len(image), 2, dtype=torch.float64) * most).long()
+    image = pad_to(image, tile)
+    positions = torch.tensor([image.shape[2] - h + 1, image.shape[3] - w + 1])
+    # Drawn on the CPU, whose generator is seeded in every process.
+    corners = (torch.rand(len(image), 2, dtype=torch.float64) * positions).long()
     tiles = [
-        one[:, top : top + h, left : left + w]
-        for one, (top, left) in zip(image, corners.tolist(), strict=True)
+        single[:, top : top + h, left : left + w]
+        for single, (top, left) in zip(image, corners.tolist(), strict=True)
     ]
     return torch.stack(tiles), corners
 
 
-def extended(image: Tensor, least: Size) -> Tensor:
-    """An image (b, c, h, w), with its last row and column repeated up to a size."""
-    down, right = (max(0, n - side) for n, side in zip(least, image.shape[2:], strict=True))
+def pad_to(image: Tensor, size: Size) -> Tensor:
+    """Pad an image (b, c, h, w) to a minimum size by repeating its last row and column."""
+    down, right = (max(0, n - side) for n, side in zip(size, image.shape[2:], strict=True))
     if not down and not right:
         return image
     rows, columns = (
@@ -65,23 +65,24 @@ def extended(image: Tensor, least: Size) -> Tensor:
 
 
 def tile_weights(offsets: Sequence[int], tile: int, kind: Blending) -> Tensor:
-    """How much each tile counts at each of its pixels along a side.
+    """The blending weights of each tile along a side.
 
     Args:
-        offsets: first pixels of the tiles; the last one ends the side.
-        tile: pixels of a tile.
-        kind: ``uniform``, which gives the mean, or ``gaussian``: less towards a tile's border.
+        offsets: first pixels of the tiles; the last tile ends the side.
+        tile: length of a tile in pixels.
+        kind: ``constant`` (the mean), or ``gaussian``: lower weights towards the border of a tile.
 
     Returns:
-        (tiles, tile) float64; those that share a pixel sum to 1 there.
+        (tiles, tile) float64; at each pixel, the weights of all tiles sum to 1.
     """
-    place = torch.arange(tile, dtype=torch.float64) - (tile - 1) / 2
-    own = torch.exp(-((place / (_SPREAD * tile)) ** 2) / 2)
-    own = own if kind == "gaussian" else torch.ones_like(place)
+    position = torch.arange(tile, dtype=torch.float64) - (tile - 1) / 2
+    window = torch.ones_like(position)
+    if kind == "gaussian":
+        window = torch.exp(-((position / (_SPREAD * tile)) ** 2) / 2)
     total = torch.zeros(offsets[-1] + tile, dtype=torch.float64)
     for offset in offsets:
-        total[offset : offset + tile] += own
-    return torch.stack([own / total[offset : offset + tile] for offset in offsets])
+        total[offset : offset + tile] += window
+    return torch.stack([window / total[offset : offset + tile] for offset in offsets])
 
 
 def blend_rows(
@@ -90,22 +91,21 @@ def blend_rows(
     lefts: Sequence[int],
     weights: tuple[Tensor, Tensor],
 ) -> Iterator[Tensor]:
-    """Weighted sums of overlapping tiles, from top to bottom, as soon as they are complete.
+    """Weighted sums of overlapping tiles, from top to bottom.
 
-    No more than two rows of tiles are held at a time, however long the image is.
+    At most two rows of tiles are in memory.
 
     Args:
-        tile_at: from the numbers of a row and a column to a tile (b, k, h, w).
+        tile_at: from the index of a row and of a column to a tile (b, k, h, w).
         tops: first pixels of the rows of tiles.
         lefts: first pixels of the columns of tiles.
-        weights: of :func:`tile_weights`, from top to bottom (rows, h) and from left to right
-            (columns, w).
+        weights: from :func:`tile_weights`: vertical (rows, h) and horizontal (columns, w).
 
     Yields:
-        (b, k, n, W), for one row of tiles each: down to where the next one begins.
+        (b, k, n, W) for each row of tiles, up to the top of the next row.
     """
     h, w = weights[0].shape[1], weights[1].shape[1]
-    begun: Tensor | None = None
+    overlap: Tensor | None = None  # the part of the last row that the next row overlaps
     for i, top in enumerate(tops):
         row: Tensor | None = None
         for j, left in enumerate(lefts):
@@ -117,8 +117,8 @@ def blend_rows(
         assert row is not None
         with record_function("unwarp"):
             row *= weights[0][i].to(row)[:, None]
-            if begun is not None:
-                row[:, :, : begun.shape[2]] += begun
+            if overlap is not None:
+                row[:, :, : overlap.shape[2]] += overlap
             complete = (tops[i + 1] if i + 1 < len(tops) else top + h) - top
-            begun = row[:, :, complete:].clone()  # so that the whole row is not kept
+            overlap = row[:, :, complete:].clone()  # a view would keep the whole row in memory
         yield row[:, :, :complete]

@@ -62,8 +62,8 @@ class Model(nn.Module, ABC):
         """
         if self.part.downsampler is None:
             raise ArgumentError(
-                f"Expected a model that samples images, but this one works on {self.part.title}, "
-                "at full resolution."
+                "Expected a model that samples images, but this one works on "
+                f"{self.part.display_name}, at full resolution."
             )
         return self.part.downsampler
 

@@ -1,10 +1,10 @@
-"""Losses of joint training, and the density terms that guide the sampler."""
+"""Losses of joint training, and density losses that train the sampler."""
 
-from deformsample.losses.density_terms import (
-    DensityTerm,
-    EdgeDivergence,
-    EdgeSquaredError,
-    EdgeTerm,
+from deformsample.losses.density_losses import (
+    BoundaryKLLoss,
+    BoundaryLoss,
+    BoundaryMSELoss,
+    DensityLoss,
     Observed,
 )
 from deformsample.losses.dice import NegativeLogDice
@@ -16,11 +16,11 @@ from deformsample.losses.tile import TileLoss
 from deformsample.losses.warped import WarpedLoss
 
 __all__ = [
-    "DensityTerm",
-    "EdgeDivergence",
+    "DensityLoss",
+    "BoundaryKLLoss",
     "EdgeGridLoss",
-    "EdgeSquaredError",
-    "EdgeTerm",
+    "BoundaryMSELoss",
+    "BoundaryLoss",
     "ErrorCurveLoss",
     "FullResolutionLoss",
     "NegativeLogDice",

@@ -12,26 +12,26 @@ from torch.nn import functional as F
 from deformsample.conventions import IGNORE_INDEX
 from deformsample.errors import ArgumentError
 from deformsample.geometry import ErrorCurves, relative_density
-from deformsample.losses.density_terms import DensityTerm, Observed
+from deformsample.losses.density_losses import DensityLoss, Observed
 from deformsample.samplers.downsampler import Downsampled
 
 _MOMENTUM = 0.95
 
 
-class ErrorCurveLoss(DensityTerm):
+class ErrorCurveLoss(DensityLoss):
     """Poisson deviance of the error that :class:`deformsample.samplers.ErrorCurveSampler` expects.
 
     The observed error of a cell is the mean over its points at full resolution; points without a
     class do not count. Errors are divided by their running mean over the training steps.
 
     Args:
-        weight: as of :class:`DensityTerm`.
-        final_weight: as of :class:`DensityTerm`.
+        weight: as of :class:`DensityLoss`.
+        final_weight: as of :class:`DensityLoss`.
         error: what is fitted. ``cross_entropy``: the weighted loss of the segmentation.
             ``probability``: 1 - p(true class), which one wrong pixel cannot dominate.
-        class_weights: as of :class:`DensityTerm`; factors of the errors, beside the weights of the
+        class_weights: as of :class:`DensityLoss`; factors of the errors, beside the weights of the
             segmentation loss for ``cross_entropy``.
-        important: as of :class:`DensityTerm`.
+        important: as of :class:`DensityLoss`.
     """
 
     needs_errors = True
@@ -51,7 +51,7 @@ class ErrorCurveLoss(DensityTerm):
         self.register_buffer("mean_error", torch.zeros(()))
 
     def loss(self, sampled: Downsampled, labels: Tensor, observed: Observed | None) -> Tensor:
-        """See :class:`DensityTerm`."""
+        """See :class:`DensityLoss`."""
         if sampled.curves is None or observed is None:
             raise ArgumentError(
                 "Expected an ErrorCurveSampler and a FullResolutionLoss for ErrorCurveLoss, but "

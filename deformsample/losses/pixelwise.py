@@ -13,14 +13,14 @@ from deformsample.errors import ArgumentError
 
 
 class PixelLoss(nn.Module):
-    """Weighted cross-entropy, and a second loss beside it where one is given.
+    """Weighted cross-entropy, and an optional auxiliary loss.
 
     Args:
         class_weights: one weight per class, or ``None`` for equal ones.
-        extra: called with logits (b, k, h, w) and int64 labels (b, h, w) that are ``IGNORE_INDEX``
-            where there is no class; returns a scalar. Such as
+        aux_loss: a scalar loss of logits (b, k, h, w) and int64 labels (b, h, w), which are
+            ``IGNORE_INDEX`` where there is no class; for example
             ``segmentation_models_pytorch.losses.LovaszLoss(mode="multiclass", ignore_index=255)``.
-        extra_weight: factor of the second loss.
+        aux_weight: factor of the auxiliary loss.
         cross_entropy_weight: factor of the cross-entropy.
     """
 
@@ -29,27 +29,27 @@ class PixelLoss(nn.Module):
     def __init__(
         self,
         class_weights: Sequence[float] | None = None,
-        extra: nn.Module | None = None,
-        extra_weight: float = 1.0,
+        aux_loss: nn.Module | None = None,
+        aux_weight: float = 1.0,
         cross_entropy_weight: float = 1.0,
     ) -> None:
         super().__init__()
         weights = None if class_weights is None else torch.tensor([float(w) for w in class_weights])
         self.register_buffer("class_weights", weights, persistent=False)
-        self.extra = extra
-        self.extra_weight = extra_weight
+        self.aux_loss = aux_loss
+        self.aux_weight = aux_weight
         self.cross_entropy_weight = cross_entropy_weight
 
     def forward(self, logits: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Terms of the loss, and the cross-entropy by pixel; see :func:`cross_entropy`.
 
-        The terms are ``segmentation``, the cross-entropy, and ``extra`` where there is one.
+        The terms are ``segmentation`` (the cross-entropy) and, with an ``aux_loss``, ``auxiliary``.
         """
         loss, losses = cross_entropy(logits, labels, self.class_weights)
         terms = {"segmentation": self.cross_entropy_weight * loss}
-        if self.extra is not None:
-            # The sum of a scalar is itself; some losses give an empty tensor where no pixel counts.
-            terms["extra"] = self.extra_weight * self.extra(logits, labels.long()).sum()
+        if self.aux_loss is not None:
+            # Some losses return an empty tensor where no pixel counts; its sum is 0.
+            terms["auxiliary"] = self.aux_weight * self.aux_loss(logits, labels.long()).sum()
         return terms, losses
 
 

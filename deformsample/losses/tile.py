@@ -15,20 +15,20 @@ class TileLoss(nn.Module):
 
     Args:
         class_weights: one weight per class, or ``None`` for equal ones.
-        extra: a second loss beside the cross-entropy, see :class:`PixelLoss`.
-        extra_weight: its factor.
-        cross_entropy_weight: factor of the cross-entropy; 0 leaves the second loss alone.
+        aux_loss: an auxiliary loss beside the cross-entropy, see :class:`PixelLoss`.
+        aux_weight: its factor.
+        cross_entropy_weight: factor of the cross-entropy; 0 trains with the auxiliary loss alone.
     """
 
     def __init__(
         self,
         class_weights: Sequence[float] | None = None,
-        extra: nn.Module | None = None,
-        extra_weight: float = 1.0,
+        aux_loss: nn.Module | None = None,
+        aux_weight: float = 1.0,
         cross_entropy_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.pixel_loss = PixelLoss(class_weights, extra, extra_weight, cross_entropy_weight)
+        self.pixel_loss = PixelLoss(class_weights, aux_loss, aux_weight, cross_entropy_weight)
 
     def forward(self, prediction: Prediction, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """The terms of :class:`PixelLoss`; arguments as of :class:`WarpedLoss`."""

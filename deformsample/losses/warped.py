@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
-from deformsample.losses.density_terms import DensityTerm
+from deformsample.losses.density_losses import DensityLoss
 from deformsample.losses.pixelwise import PixelLoss
 from deformsample.segmenters import SampledPrediction
 
@@ -20,9 +20,9 @@ class WarpedLoss(nn.Module):
 
     Args:
         class_weights: one weight per class, or ``None`` for equal ones.
-        density: a term that pulls the density map towards a target, or ``None``.
-        extra: a second loss beside the cross-entropy, see :class:`PixelLoss`.
-        extra_weight: its factor.
+        density: a density loss, or ``None``.
+        aux_loss: an auxiliary loss beside the cross-entropy, see :class:`PixelLoss`.
+        aux_weight: its factor.
     """
 
     needs_grid = True
@@ -30,18 +30,18 @@ class WarpedLoss(nn.Module):
     def __init__(
         self,
         class_weights: Sequence[float] | None = None,
-        density: DensityTerm | None = None,
-        extra: nn.Module | None = None,
-        extra_weight: float = 1.0,
+        density: DensityLoss | None = None,
+        aux_loss: nn.Module | None = None,
+        aux_weight: float = 1.0,
     ) -> None:
         super().__init__()
         if density is not None and density.needs_errors:
             raise ArgumentError(
-                f"Expected a density term that needs labels only, but got "
+                f"Expected a density loss that needs labels only, but got "
                 f"{type(density).__name__}: it needs errors over the whole image, as "
                 "FullResolutionLoss has them."
             )
-        self.pixel_loss = PixelLoss(class_weights, extra, extra_weight)
+        self.pixel_loss = PixelLoss(class_weights, aux_loss, aux_weight)
         self.density = density
 
     def forward(
@@ -55,7 +55,7 @@ class WarpedLoss(nn.Module):
             progress: how far training is, from 0 to 1.
 
         Returns:
-            The terms of :class:`PixelLoss`, and ``density`` where there is such a term; scalars.
+            The terms of :class:`PixelLoss`, and ``density`` if there is a density loss; scalars.
         """
         targets = prediction.targets(labels)
         terms: dict[str, Tensor]

@@ -3,7 +3,7 @@
 from deformsample.networks.classifying import ConvClassifier, TimmClassifier
 from deformsample.networks.deformation import DeformationNet
 from deformsample.networks.edge_regressor import EdgeRegressor
-from deformsample.networks.fixed_scores import FixedScores
+from deformsample.networks.fixed_logits import FixedDensityLogits
 from deformsample.networks.hrnet import HRNet
 from deformsample.networks.streaming import Streamed
 from deformsample.networks.unet import UNet
@@ -12,7 +12,7 @@ __all__ = [
     "ConvClassifier",
     "DeformationNet",
     "EdgeRegressor",
-    "FixedScores",
+    "FixedDensityLogits",
     "HRNet",
     "Streamed",
     "TimmClassifier",

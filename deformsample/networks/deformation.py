@@ -1,4 +1,4 @@
-"""The deformation module: from a thumbnail to a score per cell of the density map."""
+"""The deformation module: from a thumbnail to the logits of the density map."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ class DeformationNet(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 1))
 
     def forward(self, thumbnail: Tensor) -> Tensor:
-        """Normalised thumbnail (b, 3, h, w) to scores (b, 1, h, w)."""
-        scores: Tensor = self.layers(thumbnail)
-        return scores
+        """Normalised thumbnail (b, 3, h, w) to density logits (b, 1, h, w)."""
+        logits: Tensor = self.layers(thumbnail)
+        return logits

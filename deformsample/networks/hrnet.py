@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
 from deformsample.networks.backbone import backbone
-from deformsample.networks.head import refining_head
+from deformsample.networks.head import upsampling_head
 
 HRNetName = Literal[
     "hrnet_w18_small",
@@ -39,7 +39,7 @@ class HRNet(nn.Module):
         stem_stride: 1, 2 or 4.
         weights: ``None`` for random weights, ``"hub"`` for timm's ImageNet weights (downloaded once
             by timm), or the path of a file with such weights.
-        refinement: logits from one sample to the next, per side; with a stem stride of 1.
+        logit_upsampling: logits from one sample to the next, per side; with a stem stride of 1.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class HRNet(nn.Module):
         name: HRNetName = "hrnet_w18_small",
         stem_stride: Literal[1, 2, 4] = 1,
         weights: str | None = None,
-        refinement: int = 1,
+        logit_upsampling: int = 1,
     ) -> None:
         super().__init__()
         if num_classes < 2:
             raise ArgumentError(f"Expected `num_classes` of at least 2, but got {num_classes}.")
-        if refinement > 1 and stem_stride > 1:
+        if logit_upsampling > 1 and stem_stride > 1:
             raise ArgumentError(
-                "Expected `refinement` above 1 with a `stem_stride` of 1 only, but got "
+                "Expected `logit_upsampling` above 1 with a `stem_stride` of 1 only, but got "
                 f"{stem_stride}: the features are coarser than the samples already."
             )
         self.trunk = backbone(
@@ -63,20 +63,20 @@ class HRNet(nn.Module):
         )
         self.trunk.conv1.stride = (2, 2) if stem_stride > 1 else (1, 1)
         self.trunk.conv2.stride = (2, 2) if stem_stride == 4 else (1, 1)
-        self.refinement = refinement
+        self.logit_upsampling = logit_upsampling
         self.multiple = stem_stride * 2 ** (_BRANCHES - 1)
         channels = sum(self.trunk.feature_info.channels())
         self.head = nn.Sequential(
             nn.Conv2d(channels, channels, 1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
-            refining_head(channels, num_classes, refinement),
+            upsampling_head(channels, num_classes, logit_upsampling),
         )
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalised image (b, 3, h, w) of any size to logits (b, k, h', w').
 
-        h' is (h - 1) times the refinement plus 1, w' likewise.
+        h' is (h - 1) times ``logit_upsampling`` plus 1, w' likewise.
         """
         h, w = image.shape[2:]
         padded = _pad_to_multiple(image, self.multiple)
@@ -84,8 +84,10 @@ class HRNet(nn.Module):
         size = branches[0].shape[2:]
         finest = [branches[0], *(_resize(branch, size) for branch in branches[1:])]
         logits: Tensor = self.head(torch.cat(finest, dim=1))
-        if self.refinement > 1:
-            return logits[..., : (h - 1) * self.refinement + 1, : (w - 1) * self.refinement + 1]
+        if self.logit_upsampling > 1:
+            return logits[
+                ..., : (h - 1) * self.logit_upsampling + 1, : (w - 1) * self.logit_upsampling + 1
+            ]
         return _resize(logits, padded.shape[2:])[..., :h, :w]
 
 

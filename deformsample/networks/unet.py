@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
-from deformsample.networks.head import refining_head
+from deformsample.networks.head import upsampling_head
 
 
 class UNet(nn.Module):
@@ -22,7 +22,7 @@ class UNet(nn.Module):
         num_classes: how many channels the output has.
         widths: channels of the levels, the finest first.
         in_channels: of the input.
-        refinement: output points from one sample to the next, per side.
+        logit_upsampling: output points from one sample to the next, per side.
         dropout: share of the features that training drops at the end of each level on the way down,
             before they are pooled, the finest first; levels beyond the list drop none.
     """
@@ -32,7 +32,7 @@ class UNet(nn.Module):
         num_classes: int,
         widths: Sequence[int] = (24, 48, 96, 96),
         in_channels: int = 3,
-        refinement: int = 1,
+        logit_upsampling: int = 1,
         dropout: Sequence[float] = (),
     ) -> None:
         super().__init__()
@@ -52,12 +52,12 @@ class UNet(nn.Module):
             _level(coarse + fine, fine)
             for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.head = refining_head(widths[0], num_classes, refinement)
+        self.head = upsampling_head(widths[0], num_classes, logit_upsampling)
 
     def forward(self, image: Tensor) -> Tensor:
         """(b, in_channels, h, w) of any size to (b, num_classes, h', w').
 
-        h' is (h - 1) times the refinement plus 1, w' likewise.
+        h' is (h - 1) times ``logit_upsampling`` plus 1, w' likewise.
         """
         skips: list[Tensor] = []
         x = image

@@ -1,4 +1,4 @@
-"""Pictures of what the sampling does."""
+"""Figures of sampling and of predictions."""
 
 from deformsample.plotting.budget import MeasuredPoint, budget_figure
 from deformsample.plotting.figures import (
@@ -21,18 +21,18 @@ from deformsample.plotting.panels import (
     draw_samples,
 )
 from deformsample.plotting.pictures import Picture
-from deformsample.plotting.places import Place, differing_places
+from deformsample.plotting.regions import Region, differing_regions
 
 __all__ = [
     "OKABE_ITO",
     "MeasuredPoint",
     "Picture",
-    "Place",
+    "Region",
     "budget_figure",
     "class_legend",
     "comparison_figure",
     "comparison_page",
-    "differing_places",
+    "differing_regions",
     "draw_density",
     "draw_errors",
     "draw_image",

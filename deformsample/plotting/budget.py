@@ -1,4 +1,4 @@
-"""What a model predicts for other numbers of samples, as a figure."""
+"""A figure of the predicted error for other numbers of samples."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from deformsample.plotting.figures import OKABE_ITO
 
 
 class MeasuredPoint(NamedTuple):
-    """The error that a trained model was measured to have."""
+    """The measured error of a trained model."""
 
     title: str
     samples: int
     error: float
-    """Relative to uniform sampling, as the predictions."""
+    """Relative to uniform sampling, like the predictions."""
 
 
 def budget_figure(
@@ -26,9 +26,9 @@ def budget_figure(
     """Prediction error against the number of samples, with measured points.
 
     Args:
-        curve: of a checkpoint's card: ``budgets``, ``uniform`` and ``sampled``.
-        samples: number of samples that the model was trained with.
-        points: beside the predicted curves.
+        curve: ``budgets``, ``uniform`` and ``sampled`` of a model card.
+        samples: number of samples in training.
+        points: measured errors, drawn beside the predicted curves.
     """
     figure = Figure(figsize=(5.6, 3.8), layout="constrained")
     axes = figure.subplots()

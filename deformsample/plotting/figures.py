@@ -24,32 +24,32 @@ from deformsample.plotting.panels import (
     wrong_pixels,
 )
 from deformsample.plotting.pictures import Picture
-from deformsample.plotting.places import Place
+from deformsample.plotting.regions import Region
 
-_PANEL = 3.4  # inches of a panel's longer side
+_PANEL = 3.4  # longer side of a panel, in inches
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-"""Colours that people with any colour vision tell apart (Okabe and Ito 2008)."""
+"""A palette for all types of colour vision (Okabe and Ito 2008)."""
 
 
 def comparison_figure(
     image: Tensor,
-    truth: Tensor | None,
+    ground_truth: Tensor | None,
     pictures: Sequence[Picture],
     classes: Mapping[str, Colour],
 ) -> Figure:
-    """One row for each method: samples over the image, density, warped image, labels, ground truth.
+    """One row per method: sampling locations, density, warped image, labels, ground truth.
 
-    A method that only samples shows the restored image in place of labels.
+    A method without labels shows the restored image instead.
 
     Args:
         image: (3, H, W) uint8.
-        truth: (H, W) class ids, or ``None``.
-        pictures: one for each method.
+        ground_truth: (H, W) class ids, or ``None``.
+        pictures: one per method.
         classes: name and colour of every class.
     """
     height, width = image.shape[1:]
-    columns = 5 if truth is not None else 4
+    columns = 5 if ground_truth is not None else 4
     panel_height, panel_width = _panel_size((height, width))
     figure = Figure(
         figsize=(columns * (panel_width + 0.1) + 0.9, len(pictures) * (panel_height + 0.35) + 0.5),
@@ -71,8 +71,8 @@ def comparison_figure(
         else:
             draw_image(row[3], picture.restored((height, width)))
             row[3].set_title("restored image")
-        if truth is not None:
-            draw_labels(row[4], truth, classes)
+        if ground_truth is not None:
+            draw_labels(row[4], ground_truth, classes)
             row[4].set_title("ground truth")
     if classes:
         class_legend(figure, classes)
@@ -80,7 +80,7 @@ def comparison_figure(
 
 
 def sampling_figure(image: Tensor, small: Tensor, grid: Tensor, density: Tensor) -> Figure:
-    """What downsampling does to one image: density, samples, mesh, small image, and what is left.
+    """The steps of downsampling: density, sampling locations, mesh, warped and unwarped image.
 
     Args:
         image: (3, H, W), uint8 or float in [0, 1].
@@ -111,19 +111,19 @@ def sampling_figure(image: Tensor, small: Tensor, grid: Tensor, density: Tensor)
 
 def zoom_figure(
     image: Tensor,
-    truth: Tensor,
+    ground_truth: Tensor,
     predictions: Mapping[str, Tensor],
     classes: Mapping[str, Colour],
-    places: Sequence[Place],
+    regions: Sequence[Region],
 ) -> Figure:
-    """Small parts of an image at full resolution: image, every method's labels, ground truth.
+    """Regions of an image at full resolution: image, labels of every method, ground truth.
 
     Args:
         image: (3, H, W) uint8.
-        truth: (H, W) class ids.
+        ground_truth: (H, W) class ids.
         predictions: (H, W) class ids by method.
         classes: name and colour of every class.
-        places: one row of panels each; their frames are drawn in the whole image above.
+        regions: one row of panels each, framed in the whole image above.
     """
     height, width = image.shape[1:]
     titles = ["image", *predictions, "ground truth"]
@@ -132,37 +132,37 @@ def zoom_figure(
     figure = Figure(
         figsize=(
             max(side * len(titles), 2 * panel_width) + 0.4,
-            panel_height + 0.9 + (side + 0.1) * len(places),
+            panel_height + 0.9 + (side + 0.1) * len(regions),
         ),
         layout="constrained",
     )
-    parts = figure.subfigures(2, 1, height_ratios=(panel_height, side * len(places)), squeeze=False)
-    top, bottom = parts[:, 0]
+    heights = (panel_height, side * len(regions))
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
     whole = top.subplots(1, 2)
     draw_image(whole[0], image)
-    draw_overlay(whole[1], image, truth, classes)
-    whole[0].set_title("image and places")
+    draw_overlay(whole[1], image, ground_truth, classes)
+    whole[0].set_title("image and regions")
     whole[1].set_title("ground truth")
-    axes = bottom.subplots(len(places), len(titles), squeeze=False)
-    for number, (row, place) in enumerate(zip(axes, places, strict=True), start=1):
-        _frame_place(whole[0], place, str(number))
-        draw_image(row[0], image[:, place.rows, place.columns])
-        row[0].set_ylabel(str(number), rotation=0, labelpad=10, fontsize="large")
+    axes = bottom.subplots(len(regions), len(titles), squeeze=False)
+    for index, (row, region) in enumerate(zip(axes, regions, strict=True), start=1):
+        _frame_region(whole[0], region, str(index))
+        draw_image(row[0], image[:, region.rows, region.columns])
+        row[0].set_ylabel(str(index), rotation=0, labelpad=10, fontsize="large")
         for panel, labels in zip(row[1:-1], predictions.values(), strict=True):
-            draw_labels(panel, labels[place.rows, place.columns], classes)
-        draw_labels(row[-1], truth[place.rows, place.columns], classes)
+            draw_labels(panel, labels[region.rows, region.columns], classes)
+        draw_labels(row[-1], ground_truth[region.rows, region.columns], classes)
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize="medium")
     class_legend(figure, classes)
     return figure
 
 
-def error_figure(image: Tensor, truth: Tensor, predictions: Mapping[str, Tensor]) -> Figure:
-    """Where each method is wrong, side by side, with the share of wrong pixels.
+def error_figure(image: Tensor, ground_truth: Tensor, predictions: Mapping[str, Tensor]) -> Figure:
+    """The wrong pixels of each method side by side, with their share.
 
     Args:
         image: (3, H, W) uint8.
-        truth: (H, W) class ids.
+        ground_truth: (H, W) class ids.
         predictions: (H, W) class ids by method.
     """
     height, width = image.shape[1:]
@@ -172,16 +172,16 @@ def error_figure(image: Tensor, truth: Tensor, predictions: Mapping[str, Tensor]
         layout="constrained",
     )
     axes = figure.subplots(1, len(predictions), squeeze=False)
-    known = (truth != IGNORE_INDEX).sum().clamp_min(1)
+    known = (ground_truth != IGNORE_INDEX).sum().clamp_min(1)
     for panel, (title, labels) in zip(axes[0], predictions.items(), strict=True):
-        draw_errors(panel, image, labels, truth)
-        share = float(wrong_pixels(labels, truth).sum() / known)
+        draw_errors(panel, image, labels, ground_truth)
+        share = float(wrong_pixels(labels, ground_truth).sum() / known)
         panel.set_title(f"{title}\n{share:.1%} of the pixels wrong", fontsize="medium")
     return figure
 
 
 def iou_figure(scores: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Bars of the IoU of every class, one bar for each method.
+    """Bars of the IoU of every class, one bar per method.
 
     Args:
         scores: by method, then by class; NaN where a class does not occur.
@@ -190,10 +190,10 @@ def iou_figure(scores: Mapping[str, Mapping[str, float]]) -> Figure:
     figure = Figure(figsize=(1.6 + 1.1 * len(classes), 3.2), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(scores)
-    for number, (method, values) in enumerate(scores.items()):
-        x = np.arange(len(classes)) + (number - (len(scores) - 1) / 2) * width
+    for index, (method, values) in enumerate(scores.items()):
+        x = np.arange(len(classes)) + (index - (len(scores) - 1) / 2) * width
         heights = [values[name] for name in classes]
-        bars = axes.bar(x, heights, width, label=method, color=OKABE_ITO[number % len(OKABE_ITO)])
+        bars = axes.bar(x, heights, width, label=method, color=OKABE_ITO[index % len(OKABE_ITO)])
         axes.bar_label(bars, fmt=lambda v: f"{v:.2f}".lstrip("0"), fontsize="small", padding=1)
     axes.set_xticks(range(len(classes)), classes)
     axes.set_ylabel("IoU")
@@ -204,21 +204,20 @@ def iou_figure(scores: Mapping[str, Mapping[str, float]]) -> Figure:
 
 
 def _panel_size(size: Size) -> tuple[float, float]:
-    """Height and width in inches."""
+    """Height and width of a panel in inches."""
     width = _PANEL * min(1.0, size[1] / size[0])
     return width * size[0] / size[1], width
 
 
-def _frame_place(axes: Axes, place: Place, name: str) -> None:
-    corner = (place.left - 0.5, place.top - 0.5)
-    for colour, width in (("black", 2.2), ("white", 1.0)):  # seen on any ground
-        axes.add_patch(
-            Rectangle(corner, place.side, place.side, fill=False, edgecolor=colour, linewidth=width)
-        )
-    at_top = place.top < place.side / 2  # above it stands the title
+def _frame_region(axes: Axes, region: Region, name: str) -> None:
+    corner, side = (region.left - 0.5, region.top - 0.5), region.side
+    for colour, width in (("black", 2.2), ("white", 1.0)):  # visible on any background
+        frame = Rectangle(corner, side, side, fill=False, edgecolor=colour, linewidth=width)
+        axes.add_patch(frame)
+    at_top = region.top < side / 2  # the title is above the image
     axes.annotate(
         name,
-        (corner[0], corner[1] + place.side) if at_top else corner,
+        (corner[0], corner[1] + side) if at_top else corner,
         textcoords="offset points",
         xytext=(0, -2 if at_top else 2),
         verticalalignment="top" if at_top else "bottom",

@@ -1,4 +1,4 @@
-"""A page that compares methods on one image; a single file that any browser opens, offline."""
+"""An HTML page that compares methods on one image; a single file that works offline."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from deformsample.plotting.panels import draw_density, draw_samples, overlay_pix
 from deformsample.plotting.pictures import Picture
 from deformsample.samplers.image_source import as_pixels
 
-_MOST_PIXELS = 2400  # of a picture's longer side: more is slow to open, and 8 x zoom shows it
+_MAX_SIDE = 2400  # pixels of a picture's longer side: larger pages open slowly
 _PHOTO_QUALITY = 90
 
 
 def comparison_page(
     image: Tensor,
-    truth: Tensor | None,
+    ground_truth: Tensor | None,
     pictures: Sequence[Picture],
     classes: Mapping[str, Colour],
     scores: Mapping[str, Mapping[str, float]],
     title: str,
 ) -> str:
-    """HTML with a slider between any two of: image, restored images, segmentations, ground truth.
+    """HTML with a slider between image, restored images, segmentations and ground truth.
 
-    Everything is inside the page; names are escaped.
+    The page is self-contained; names are escaped.
 
     Args:
         image: (3, H, W), uint8 or float in [0, 1].
-        truth: (H, W) class ids, or ``None``.
-        pictures: one for each method; their titles differ.
+        ground_truth: (H, W) class ids, or ``None``.
+        pictures: one per method, with different titles.
         classes: name and colour of every class.
-        scores: by method, then by what is measured; higher is better.
-        title: of the page.
+        scores: by method, then by metric; higher is better.
+        title: title of the page.
     """
     height, width = image.shape[1:]
-    layers = _layers(image, truth, pictures, classes)
-    scale = min(1.0, _MOST_PIXELS / max(height, width))
+    layers = _layers(image, ground_truth, pictures, classes)
+    scale = min(1.0, _MAX_SIDE / max(height, width))
     note = f"{height} x {width} pixels"
     if scale < 1:
         note += f", drawn at {round(height * scale)} x {round(width * scale)}"
@@ -55,7 +55,6 @@ def comparison_page(
     names = list(layers)
     first, last = (f"{pictures[i].title}, {wanted}" for i in (0, -1))
     columns = list(dict.fromkeys(name for row in scores.values() for name in row))
-    # Whatever comes from outside is escaped by the engine.
     engine = Environment(autoescape=True, undefined=StrictUndefined)
     template = engine.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
     return template.render(
@@ -68,15 +67,15 @@ def comparison_page(
         classes=[(name, tuple(colour)) for name, colour in classes.items()],
         columns=columns,
         rows=_rows(scores, columns),
-        legend="IoU is that of all pixels at full resolution; PSNR (dB) and SSIM are those of the "
-        "restored image's brightness. The best of each column is bold.",
+        legend="IoU is over all pixels at full resolution; PSNR (dB) and SSIM are of the "
+        "brightness of the restored image. The best of each column is bold.",
         methods=[{"name": p.title, "panels": _panels(image, p)} for p in pictures],
     )
 
 
 def _layers(
     image: Tensor,
-    truth: Tensor | None,
+    ground_truth: Tensor | None,
     pictures: Sequence[Picture],
     classes: Mapping[str, Colour],
 ) -> dict[str, Pixels]:
@@ -88,8 +87,8 @@ def _layers(
         if picture.labels is not None:
             shown = overlay_pixels(image, picture.labels, classes)
             layers[f"{picture.title}, segmented"] = shown
-    if truth is not None:
-        layers["ground truth"] = overlay_pixels(image, truth, classes)
+    if ground_truth is not None:
+        layers["ground truth"] = overlay_pixels(image, ground_truth, classes)
     return layers
 
 

@@ -1,4 +1,4 @@
-"""What a single panel shows; every function draws on the axes that it is given."""
+"""Panels of figures; every function draws on given axes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from deformsample.files.label_maps import colours_from_ids, palette
 from deformsample.geometry import to_pixels
 from deformsample.samplers.image_source import as_pixels
 
-_MOST_DOTS = 45  # a side; more would merge into a surface
-_MOST_LINES = 60  # a side
+_MAX_DOTS = 45  # per side; more dots would overlap
+_MAX_LINES = 60  # per side
 
 WRONG = (213, 94, 0)
-"""Vermilion, of the colours that Okabe and Ito chose for every kind of colour vision."""
+"""Vermilion of the Okabe-Ito palette, for all types of colour vision."""
 
 
 def draw_image(axes: Axes, image: Tensor) -> None:
@@ -32,30 +32,30 @@ def draw_image(axes: Axes, image: Tensor) -> None:
 
 
 def draw_samples(axes: Axes, image: Tensor, grid: Tensor) -> None:
-    """The image with a dot at every sample, or at every n-th per side where they are many.
+    """The image with a dot at every sample, or at every n-th per side.
 
     Args:
-        axes: to draw on.
+        axes: axes to draw on.
         image: (3, H, W).
         grid: (h, w, 2).
     """
     height, width = image.shape[1:]
-    points = _points(grid, (height, width), _MOST_DOTS).reshape(-1, 2)
+    points = _points(grid, (height, width), _MAX_DOTS).reshape(-1, 2)
     axes.imshow(as_pixels(image))
     axes.scatter(points[:, 0], points[:, 1], s=3.5, c="white", edgecolors="black", linewidths=0.4)
     _frame(axes, (height, width))
 
 
 def draw_mesh(axes: Axes, image: Tensor, grid: Tensor) -> None:
-    """The dimmed image under the rows and columns of the grid, or every n-th where they are many.
+    """The dimmed image under the rows and columns of the grid, or under every n-th.
 
     Args:
-        axes: to draw on.
+        axes: axes to draw on.
         image: (3, H, W).
         grid: (h, w, 2).
     """
     height, width = image.shape[1:]
-    points = _points(grid, (height, width), _MOST_LINES)
+    points = _points(grid, (height, width), _MAX_LINES)
     axes.imshow(as_pixels(image), alpha=0.6)
     lines = [*points, *points.swapaxes(0, 1)]
     axes.add_collection(LineCollection(lines, colors="black", linewidths=0.5))
@@ -63,25 +63,25 @@ def draw_mesh(axes: Axes, image: Tensor, grid: Tensor) -> None:
 
 
 def draw_density(axes: Axes, density: Tensor, size: Size, densest: float | None = None) -> None:
-    """The density relative to its mean, with its scale, in the image's aspect.
+    """The density relative to its mean, with a colour bar, in the aspect of the image.
 
     Args:
-        axes: to draw on.
+        axes: axes to draw on.
         density: (h', w'), sum 1.
         size: (H, W) of the image.
-        densest: upper end of the scale, to make several panels comparable; ``None`` for this map's.
+        densest: upper end of the scale, shared by comparable panels; ``None`` for this map's.
     """
     relative = (density * density.numel()).cpu().float().numpy()
     height, width = size
     drawn = axes.imshow(
         relative,
         cmap="viridis",
-        # A single peak must not hide the rest.
+        # Show low densities beside a single peak.
         norm=PowerNorm(0.5, vmin=0, vmax=float(relative.max()) if densest is None else densest),
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         aspect="equal",
     )
-    # Inside the panel's own width, so that all panels of a row are of one size.
+    # An inset, so that all panels of a row have the same size.
     scale = axes.inset_axes((1.02, 0.0, 0.05, 1.0))
     axes.figure.colorbar(drawn, cax=scale)
     scale.tick_params(labelsize="small")
@@ -97,43 +97,43 @@ def draw_labels(axes: Axes, labels: Tensor, classes: Mapping[str, Colour]) -> No
 def draw_overlay(
     axes: Axes, image: Tensor, labels: Tensor, classes: Mapping[str, Colour], opacity: float = 0.5
 ) -> None:
-    """The classes' colours over the image in grey; ignored pixels show the image alone.
+    """The classes' colours over the grey image; ignored pixels show the image only.
 
     Args:
-        axes: to draw on.
+        axes: axes to draw on.
         image: (3, H, W).
         labels: (H, W) class ids.
         classes: name and colour of every class.
-        opacity: of the colours, in [0, 1].
+        opacity: opacity of the colours, in [0, 1].
     """
     axes.imshow(overlay_pixels(image, labels, classes, opacity), interpolation="nearest")
     _frame(axes)
 
 
-def draw_errors(axes: Axes, image: Tensor, labels: Tensor, truth: Tensor) -> None:
-    """The image in pale grey, with the wrongly labelled pixels in vermilion.
+def draw_errors(axes: Axes, image: Tensor, labels: Tensor, ground_truth: Tensor) -> None:
+    """The image in pale grey, with wrong pixels in vermilion.
 
     Args:
-        axes: to draw on.
+        axes: axes to draw on.
         image: (3, H, W).
         labels: (H, W) predicted class ids.
-        truth: (H, W) true class ids; ignored pixels are never wrong.
+        ground_truth: (H, W) true class ids; ignored pixels are never wrong.
     """
     pale = 128 + _grey(image) / 2
-    wrong = wrong_pixels(labels, truth).cpu().numpy()[..., None]
+    wrong = wrong_pixels(labels, ground_truth).cpu().numpy()[..., None]
     axes.imshow(np.where(wrong, np.array(WRONG), pale).astype(np.uint8), interpolation="nearest")
     _frame(axes)
 
 
-def wrong_pixels(labels: Tensor, truth: Tensor) -> Tensor:
-    """Where labels (H, W) differ from the truth, bool; never where the truth is not known."""
-    return (labels != truth) & (truth != IGNORE_INDEX)
+def wrong_pixels(labels: Tensor, ground_truth: Tensor) -> Tensor:
+    """Where labels (H, W) differ from the ground truth, bool; ignored pixels are never wrong."""
+    return (labels != ground_truth) & (ground_truth != IGNORE_INDEX)
 
 
 def overlay_pixels(
     image: Tensor, labels: Tensor, classes: Mapping[str, Colour], opacity: float = 0.5
 ) -> npt.NDArray[np.uint8]:
-    """What :func:`draw_overlay` draws, an array (H, W, 3) of bytes."""
+    """The pixels of :func:`draw_overlay`, (H, W, 3) uint8."""
     grey = _grey(image)
     mixed = (1 - opacity) * grey + opacity * _coloured(labels, classes)
     known = (labels.cpu().numpy() != IGNORE_INDEX)[..., None]
@@ -141,7 +141,7 @@ def overlay_pixels(
 
 
 def class_legend(figure: Figure, classes: Mapping[str, Colour]) -> None:
-    """Name the classes' colours below the figure."""
+    """Add a legend of the classes' colours below the figure."""
     swatches = [
         Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="0.5", label=name)
         for name, colour in classes.items()
@@ -150,7 +150,7 @@ def class_legend(figure: Figure, classes: Mapping[str, Colour]) -> None:
 
 
 def _points(grid: Tensor, size: Size, most: int) -> npt.NDArray[np.float32]:
-    """Every n-th row and column of the grid and its border, in pixels; n for at most ``most``."""
+    """Every n-th row and column of the grid and its border, in pixels; about ``most`` per side."""
     step = max(1, -(-max(grid.shape[:2]) // most))
     rows, columns = ([*range(0, n - 1, step), n - 1] for n in grid.shape[:2])
     points: npt.NDArray[np.float32] = to_pixels(grid.cpu().float(), size).numpy()
@@ -167,7 +167,7 @@ def _coloured(labels: Tensor, classes: Mapping[str, Colour]) -> npt.NDArray[np.u
 
 
 def _frame(axes: Axes, size: Size | None = None) -> None:
-    """No ticks; with a size, exactly the image's own limits."""
+    """Remove ticks; with a size, set the limits to the image."""
     axes.set_xticks([])
     axes.set_yticks([])
     if size is not None:

@@ -1,4 +1,4 @@
-"""What is drawn of one image and one method."""
+"""The data of one image and one method to draw."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deformsample.samplers.downsampler import Downsampled
 
 @dataclass(frozen=True)
 class Picture:
-    """One image as one method sampled it, and its labels if the method segments."""
+    """One image as sampled by one method, with its labels if the method segments."""
 
     title: str
     grid: Tensor
@@ -33,7 +33,7 @@ class Picture:
         """The picture of the first image of a batch.
 
         Args:
-            title: names the method.
+            title: name of the method.
             downsampled: the batch after downsampling.
             labels: (b, H, W) predicted class ids.
         """
@@ -46,5 +46,5 @@ class Picture:
         )
 
     def restored(self, size: Size) -> Tensor:
-        """The small image brought back to a full size (H, W), (3, H, W) in [0, 1]."""
+        """The small image unwarped to (H, W): (3, H, W) in [0, 1]."""
         return unwarp(self.small[None], self.grid[None], size)[0].clamp(0, 1)

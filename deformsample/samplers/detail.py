@@ -20,7 +20,7 @@ class DetailSampler(Sampler):
         floor: density of a cell without detail, relative to the map's mean, in (0, 1].
     """
 
-    title = "local detail"
+    display_name = "local detail"
 
     def __init__(
         self, grid: DensityGrid | None = None, blur: float = 1.0, floor: float = 0.1

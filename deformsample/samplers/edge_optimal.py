@@ -21,7 +21,7 @@ class EdgeOptimalSampler(Sampler):
             from their uniform places, x first, normalised.
     """
 
-    title = "edge-optimal"
+    display_name = "edge-optimal"
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

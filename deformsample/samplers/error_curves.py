@@ -38,7 +38,7 @@ class ErrorCurveSampler(Sampler):
             training; 0 for none.
     """
 
-    title = "error curves"
+    display_name = "error curves"
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ class FrozenSampler(Sampler):
     def __init__(self, sampler: Sampler, weights: str | None) -> None:
         super().__init__()
         self.sampler = sampler
-        self.title = sampler.title
+        self.display_name = sampler.display_name
         if weights is not None:
             _load(sampler, Path(weights).expanduser())
         sampler.requires_grad_(requires_grad=False)

@@ -14,11 +14,11 @@ class LearnedSampler(Sampler):
     """A density map predicted by a network, and the grid that follows it.
 
     Args:
-        network: thumbnail (b, 3, h, w) to scores (b, 1, h, w).
+        network: thumbnail (b, 3, h, w) to density logits (b, 1, h, w).
         grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
     """
 
-    title = "learned"
+    display_name = "learned"
 
     def __init__(self, network: nn.Module, grid: DensityGrid | None = None) -> None:
         super().__init__()

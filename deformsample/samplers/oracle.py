@@ -55,7 +55,7 @@ class EdgeDensityOracle(OracleSampler):
         floor: density of a cell without boundaries, relative to the map's mean, in (0, 1].
     """
 
-    title = "true edge density"
+    display_name = "boundary density of the ground truth"
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class EdgeOptimalOracle(OracleSampler):
         smoothness: lambda of :func:`deformsample.geometry.edge_optimal_grid`.
     """
 
-    title = "edge-optimal, from the truth"
+    display_name = "edge-optimal, from the ground truth"
 
     def __init__(
         self,

@@ -27,8 +27,8 @@ class Placement(NamedTuple):
 class Sampler(nn.Module, ABC):
     """Decides from a thumbnail where an image is sampled."""
 
-    title: str
-    """What tables and pictures call it."""
+    display_name: str
+    """The name of the sampler in tables and figures."""
 
     @abstractmethod
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:

@@ -14,18 +14,18 @@ from deformsample.samplers.sampler import Placement, Sampler
 class SeparableSampler(Sampler):
     """One density along x and one along y: the grid's lines stay straight, horizontal and vertical.
 
-    The two are the marginals of a density map; their product gives a grid of two 1-D maps, which a
-    1-D interpolation inverts. With :class:`deformsample.networks.FixedScores` it is the fixed
-    saliency of a data set, with another network the density of each image.
+    The two densities are the marginals of a density map. The grid is a product of two 1-D maps,
+    which 1-D interpolation inverts. :class:`deformsample.networks.FixedDensityLogits` as network
+    gives the fixed saliency of a data set, any other network the density of each image.
 
     Each coordinate has a grid of its own, so a bound of the grid holds along each axis.
 
     Args:
-        network: thumbnail (b, 3, h, w) to scores (b, 1, h, w).
+        network: thumbnail (b, 3, h, w) to density logits (b, 1, h, w).
         grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
     """
 
-    title = "separable"
+    display_name = "separable"
 
     def __init__(self, network: nn.Module, grid: DensityGrid | None = None) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from deformsample.samplers.sampler import Placement, Sampler
 class UniformSampler(Sampler):
     """Samples equally spaced from border to border, whatever the image shows."""
 
-    title = "uniform"
+    display_name = "uniform"
 
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         """See :class:`Sampler`."""

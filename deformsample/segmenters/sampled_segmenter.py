@@ -37,9 +37,9 @@ class SampledSegmenter(Segmenter):
         super().__init__(network, network_multiple, downsampler)
 
     @property
-    def title(self) -> str:
+    def display_name(self) -> str:
         """That of the sampler."""
-        return self.downsampler.sampler.title
+        return self.downsampler.sampler.display_name
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> SampledPrediction:
         """Segment an image at its samples.

@@ -45,7 +45,7 @@ class Segmenter(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def title(self) -> str:
+    def display_name(self) -> str:
         """Names the segmenter in figures."""
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Segmentation at full resolution, tile by tile (Reina and Panchumarthy 2018)."""
+"""Sliding-window segmentation at full resolution (Reina and Panchumarthy 2018)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deformsample.geometry import identity_grid, warp
 from deformsample.geometry.tiling import (
     Blending,
     blend_rows,
-    extended,
+    pad_to,
     random_tiles,
     tile_offsets,
     tile_weights,
@@ -27,20 +27,21 @@ from deformsample.segmenters.segmenter import Segmenter
 
 
 class TiledSegmenter(Segmenter):
-    """Segment overlapping tiles at full resolution, and take the mean of their probabilities.
+    """Segment overlapping tiles at full resolution, and blend their probabilities.
 
-    In training, one tile is cut from each image at random. Else tiles lie at even distances from
-    border to border; labels are written row by row of tiles, so that no more than two rows are in
-    memory. An image that is smaller than a tile is continued by its last row and column.
+    Training uses one random tile of each image. Otherwise, evenly spaced tiles cover the image, and
+    at most two rows of tiles are in memory. An image smaller than a tile is padded by repeating its
+    last row and column.
 
     Args:
-        network: normalised image (b, 3, h, w) to logits (b, k, h', w'), corner to corner.
+        network: normalised image (b, 3, h, w) to logits (b, k, h', w'), with aligned corners.
         tile: (height, width) of a tile in pixels of the full image.
-        overlap: share of a tile that the next one sees again, at least; in [0, 1).
-        blending: of the tiles: ``uniform``, the mean, or ``gaussian``, less towards their borders.
-        shrink: show the network means of so many pixels per side; its logits are interpolated.
-        network_multiple: pad what the network sees to a multiple of this, repeating the last row
-            and column.
+        overlap: smallest overlap of neighbouring tiles, as a fraction of a tile, in [0, 1).
+        blending: ``constant`` (the mean), or ``gaussian`` (lower weights towards tile borders).
+        downscale: factor per side by which tiles are averaged before the network; the logits are
+            interpolated.
+        network_multiple: pad the input of the network to a multiple of this by repeating the last
+            row and column.
     """
 
     def __init__(
@@ -48,15 +49,15 @@ class TiledSegmenter(Segmenter):
         network: nn.Module,
         tile: tuple[int, int] = (256, 256),
         overlap: float = 0.5,
-        blending: Blending = "uniform",
-        shrink: int = 1,
+        blending: Blending = "constant",
+        downscale: int = 1,
         network_multiple: int = 1,
     ) -> None:
         super().__init__(network, network_multiple)
-        if shrink < 1 or min(tile) < 2 * shrink or any(side % shrink for side in tile):
+        if downscale < 1 or min(tile) < 2 * downscale or any(side % downscale for side in tile):
             raise ArgumentError(
-                "Expected `tile` to be (height, width), multiples of `shrink` and at least twice "
-                f"that, but got {tuple(tile)} and {shrink}."
+                "Expected `tile` to be (height, width), multiples of `downscale` and at least "
+                f"twice as large, but got {tuple(tile)} and {downscale}."
             )
         if not 0 <= overlap < 1:
             raise ArgumentError(f"Expected `overlap` in [0, 1), but got {overlap}.")
@@ -67,19 +68,19 @@ class TiledSegmenter(Segmenter):
         self.tile = tile
         self.overlap = overlap
         self.blending = blending
-        self.shrink = shrink
+        self.downscale = downscale
 
     @property
-    def title(self) -> str:
-        """Size and overlap of the tiles."""
+    def display_name(self) -> str:
+        """The size and overlap of the tiles."""
         return f"tiles of {self.tile[0]} x {self.tile[1]}, overlap {self.overlap:g}"
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> TilePrediction:
-        """Logits of a random tile of each image in training, else of all pixels.
+        """Logits of a random tile of each image in training, otherwise of all pixels.
 
         Args:
             image: (b, 3, H, W), uint8, or float in [0, 1].
-            labels: nothing here looks at them.
+            labels: unused.
         """
         source = InMemoryImage(image)
         if self.training:
@@ -110,38 +111,38 @@ class TiledSegmenter(Segmenter):
     def probability_rows(self, source: ImageSource) -> Iterator[Tensor]:
         """Weighted means of the tiles' probabilities (b, k, n, W), from top to bottom."""
         size = source.size
-        (tops, lefts), (h, w) = self._places(size), self.tile
+        (tops, lefts), (h, w) = self._offsets(size), self.tile
         weights = tile_weights(tops, h, self.blending), tile_weights(lefts, w, self.blending)
-        held: dict[int, Tensor] = {}  # the row of tiles that is worked on
+        row_cache: dict[int, Tensor] = {}  # the current row of tiles
 
         def tile_at(i: int, j: int) -> Tensor:
-            if i not in held:
-                held.clear()
-                held[i] = extended(source.rows(tops[i], min(tops[i] + h, size[0])), self.tile)
-            logits = self.tile_logits(held[i][..., lefts[j] : lefts[j] + w])
+            if i not in row_cache:
+                row_cache.clear()
+                row_cache[i] = pad_to(source.rows(tops[i], min(tops[i] + h, size[0])), self.tile)
+            logits = self.tile_logits(row_cache[i][..., lefts[j] : lefts[j] + w])
             return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
 
-        left = size[0]
+        remaining = size[0]
         for rows in blend_rows(tile_at, tops, lefts, weights):
-            yield rows[:, :, :left, : size[1]]
-            left -= rows.shape[2]
+            yield rows[:, :, :remaining, : size[1]]
+            remaining -= rows.shape[2]
 
     def tile_logits(self, tiles: Tensor) -> Tensor:
         """Tiles (b, 3, h, w) in [0, 1] to logits of their pixels (b, k, h, w)."""
         with record_function("network"):
-            seen = F.avg_pool2d(tiles, self.shrink) if self.shrink > 1 else tiles
-            logits = self._logits(seen)
-        if self.shrink == 1 and logits.shape[2:] == tiles.shape[2:]:
+            small = F.avg_pool2d(tiles, self.downscale) if self.downscale > 1 else tiles
+            logits = self._logits(small)
+        if self.downscale == 1 and logits.shape[2:] == tiles.shape[2:]:
             return logits
         with record_function("unwarp"):
-            return warp(logits, _pixel_grid(tiles, self.shrink))
+            return warp(logits, _pixel_grid(tiles, self.downscale))
 
     def pixels(self, size: Size) -> int:
-        """Those of all tiles, as the network sees them."""
-        tops, lefts = self._places(size)
-        return len(tops) * len(lefts) * self.tile[0] * self.tile[1] // self.shrink**2
+        """The input pixels of the network for all tiles."""
+        tops, lefts = self._offsets(size)
+        return len(tops) * len(lefts) * self.tile[0] * self.tile[1] // self.downscale**2
 
-    def _places(self, size: Size) -> tuple[list[int], list[int]]:
+    def _offsets(self, size: Size) -> tuple[list[int], list[int]]:
         tops, lefts = (
             tile_offsets(max(side, tile), tile, self.overlap)
             for side, tile in zip(size, self.tile, strict=True)
@@ -149,9 +150,9 @@ class TiledSegmenter(Segmenter):
         return tops, lefts
 
 
-def _pixel_grid(tiles: Tensor, shrink: int) -> Tensor:
-    """Where the pixels of tiles lie among the means of ``shrink`` pixels a side, (b, h, w, 2)."""
+def _pixel_grid(tiles: Tensor, downscale: int) -> Tensor:
+    """Coordinates of the pixels of tiles in the downscaled tiles, (b, h, w, 2)."""
     h, w = tiles.shape[2:]
-    # -1 and 1 are the centres of the first and the last mean; what lies outside sees the nearest.
-    factors = tiles.new_tensor([(w - 1) / (w - shrink), (h - 1) / (h - shrink)])
+    # -1 and 1 are the centres of the first and last downscaled pixel; others take the nearest.
+    factors = tiles.new_tensor([(w - 1) / (w - downscale), (h - 1) / (h - downscale)])
     return identity_grid((h, w), tiles) * factors

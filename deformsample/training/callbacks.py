@@ -53,11 +53,11 @@ class PictureLogger(pl.Callback):
         if batch_idx or not due or board is None or not trainer.is_global_zero:
             return
         self._next_epoch = trainer.current_epoch + self.every_n_epochs
-        image, truth = batch["image"], batch["labels"]
-        prediction = pl_module(image[:1], truth[:1])
+        image, ground_truth = batch["image"], batch["labels"]
+        prediction = pl_module(image[:1], ground_truth[:1])
         labels = prediction.labels((image.shape[2], image.shape[3]))
         picture = Picture.of("validation", prediction.sampled, labels)
-        figure = comparison_figure(image[0], truth[0], [picture], pl_module.classes)
+        figure = comparison_figure(image[0], ground_truth[0], [picture], pl_module.classes)
         board.experiment.add_figure("val/sampling", figure, trainer.global_step, close=False)
 
 

@@ -95,7 +95,7 @@ class NonFiniteGuard(pl.Callback):
             files = ", ".join(_files(trainer, batch, "val"))
             self._report(
                 f"Expected samples all over the images, but half of them lie on {share:.2%} of "
-                f"one of {files}: give the density more floor, or the edge term more weight."
+                f"one of {files}: give the density more floor, or the density loss more weight."
             )
 
     def _check(self) -> None:

@@ -101,7 +101,7 @@ def test_the_rule_is_applied_to_the_tiles(aggregation: str) -> None:
     image = torch.randint(256, (2, 3, 16, 24), dtype=torch.uint8)
     torch.testing.assert_close(tiled(image), rules[aggregation](tiled.tile_scores(image)))
     torch.testing.assert_close(tiled(image), tiled(image / 255))
-    assert tiled.title == f"tiles of 8 x 8, {aggregation}"
+    assert tiled.display_name == f"tiles of 8 x 8, {aggregation}"
 
 
 def test_training_learns_from_one_tile_of_each_image() -> None:
@@ -129,7 +129,7 @@ def test_the_loss_of_the_classes_moves_the_samples() -> None:
     classifier(image).sum().backward()
     gradients = [x.grad for x in sampler.parameters()]
     assert all(x is not None and x.abs().sum() > 0 for x in gradients[:1])
-    assert classifier.title == "learned"
+    assert classifier.display_name == "learned"
 
 
 def test_a_sampled_classifier_sees_the_small_image() -> None:
@@ -154,7 +154,7 @@ def test_streaming_has_the_scores_and_gradients_of_the_whole_image() -> None:
     torch.testing.assert_close(scores, expected)
     got = torch.autograd.grad(scores.square().sum(), list(streamed.parameters()))
     torch.testing.assert_close(got, wanted)
-    assert streamed.title == "streamed in tiles of 16"
+    assert streamed.display_name == "streamed in tiles of 16"
 
 
 def test_a_streamed_timm_network_keeps_its_norms_frozen() -> None:

@@ -67,7 +67,7 @@ def session(file: Path) -> onnxruntime.InferenceSession:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: model_of(learned(), UNet(2, (4, 8), refinement=2), sampled_size=(16, 24)),
+        lambda: model_of(learned(), UNet(2, (4, 8), logit_upsampling=2), sampled_size=(16, 24)),
         lambda: model_of(learned(), UNet(2, (4,)), sampled_size=400, lod_bias=None),
         lambda: model_of(UniformSampler(), HRNet(2), sampled_size=(16, 24), lod_bias=0.0),
     ],

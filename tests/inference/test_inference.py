@@ -332,12 +332,13 @@ def test_compare_draws_with_and_without_truth(
         if name.startswith("segmenter.network.head") and weight.shape == (2,):
             weight += torch.tensor([0.0, 9.0])  # other labels
     torch.save(other, tmp_path / "other.ckpt")
-    places = tmp_path / "places.png"
-    assert main(["compare", *both, *arguments, "--places", str(places)]) == 0
+    regions = tmp_path / "regions.png"
+    assert main(["compare", *both, *arguments, "--regions", str(regions)]) == 0
     assert "agree on every pixel" in capsys.readouterr().out
-    differing = ["compare", str(checkpoint), str(tmp_path / "other.ckpt"), "--places", str(places)]
+    others = [str(checkpoint), str(tmp_path / "other.ckpt")]
+    differing = ["compare", *others, "--regions", str(regions)]
     assert main([*differing, *arguments]) == 0
-    assert Image.open(places).size[1] > 400
+    assert Image.open(regions).size[1] > 400
     assert main([*differing, "--image", file, "--output", str(target)]) == 1
     assert "Expected `--config` and at least two" in capsys.readouterr().err
     assert main(["compare", *both, *arguments, "--index", "99"]) == 1

@@ -19,10 +19,10 @@ from deformsample.geometry import (
     unwarp,
 )
 from deformsample.losses import (
-    EdgeDivergence,
+    BoundaryKLLoss,
+    BoundaryLoss,
+    BoundaryMSELoss,
     EdgeGridLoss,
-    EdgeSquaredError,
-    EdgeTerm,
     ErrorCurveLoss,
     FullResolutionLoss,
     NegativeLogDice,
@@ -31,7 +31,7 @@ from deformsample.losses import (
     WarpedLoss,
     cross_entropy,
 )
-from deformsample.losses.full_resolution import lattice_step
+from deformsample.losses.full_resolution import supervision_stride
 from deformsample.networks import DeformationNet, UNet
 from deformsample.samplers import (
     Downsampler,
@@ -90,8 +90,8 @@ def test_all_ignored_is_zero_and_not_nan() -> None:
     assert float(loss["segmentation"]) == 0
 
 
-@pytest.mark.parametrize("term", [EdgeDivergence(), EdgeSquaredError()])
-def test_density_terms_are_zero_at_their_target_and_lead_there(term: EdgeTerm) -> None:
+@pytest.mark.parametrize("term", [BoundaryKLLoss(), BoundaryMSELoss()])
+def test_density_terms_are_zero_at_their_target_and_lead_there(term: BoundaryLoss) -> None:
     _, labels, _ = example()
     target = boundary_density(
         labels, (6, 8), blur=term.blur, floor=term.floor, ignore_index=IGNORE_INDEX
@@ -104,9 +104,9 @@ def test_density_terms_are_zero_at_their_target_and_lead_there(term: EdgeTerm) -
     assert term(of_density(softmax_density(scores - step)), labels, None, 0.0) < before
 
 
-@pytest.mark.parametrize("term", [EdgeDivergence(), EdgeSquaredError()])
+@pytest.mark.parametrize("term", [BoundaryKLLoss(), BoundaryMSELoss()])
 @pytest.mark.parametrize("value", [0, IGNORE_INDEX])
-def test_constant_labels_have_a_finite_loss_and_gradient(term: EdgeTerm, value: int) -> None:
+def test_constant_labels_have_a_finite_loss_and_gradient(term: BoundaryLoss, value: int) -> None:
     scores = torch.randn(1, 1, 6, 8, requires_grad=True)
     labels = torch.full((1, 30, 40), value, dtype=torch.uint8)
     loss = term(of_density(softmax_density(scores)), labels, None, 0.0)
@@ -129,7 +129,7 @@ def test_labels_that_do_not_count_have_a_loss_and_gradient_of_zero(ids: list[int
 
 def test_terms_are_reported_by_name() -> None:
     prediction, labels, _ = example()
-    assert set(WarpedLoss(density=EdgeDivergence())(prediction, labels, 0.0)) == {
+    assert set(WarpedLoss(density=BoundaryKLLoss())(prediction, labels, 0.0)) == {
         "segmentation",
         "density",
     }
@@ -153,8 +153,8 @@ def test_loss_on_the_identity_reads_the_labels_at_the_samples() -> None:
 
 def test_full_resolution_loss_is_that_of_the_unwarped_logits() -> None:
     prediction, labels, _ = example()
-    loss = FullResolutionLoss(class_weights=[1, 2, 3], lattice=2.0).eval()
-    step = lattice_step((30, 40), (6, 8), 2.0)
+    loss = FullResolutionLoss(class_weights=[1, 2, 3], points_per_sample=2.0).eval()
+    step = supervision_stride((30, 40), (6, 8), 2.0)
     assert step == 2  # 5 pixels per sample and side, to the nearest
     full = unwarp(prediction.logits, prediction.grid, (30, 40))[:, :, 1::2, 1::2]
     expected = F.cross_entropy(
@@ -170,7 +170,7 @@ def test_full_resolution_loss_moves_the_samples_to_the_boundary() -> None:
     labels[:, :, 28:] = 1
     x = torch.tensor([-1.0, -0.4, 0.2, 1.0])
     shift = torch.zeros(1, requires_grad=True)
-    loss = FullResolutionLoss(lattice=20.0).eval()
+    loss = FullResolutionLoss(points_per_sample=20.0).eval()
     optimizer = torch.optim.Adam([shift], lr=0.02)
     logits = torch.tensor([[6.0, 6, -6, -6], [-6, -6, 6, 6]])[None, :, None].expand(1, 2, 3, 4)
     for _ in range(80):
@@ -198,9 +198,9 @@ def test_gradient_to_the_grid_can_be_left_out() -> None:
         assert (scores.grad is not None) == grid_gradient
 
 
-def test_lattice_starts_anywhere_in_training_only() -> None:
+def test_supervision_grid_starts_anywhere_in_training_only() -> None:
     prediction, labels, _ = example()
-    loss = FullResolutionLoss(lattice=1.0)
+    loss = FullResolutionLoss(points_per_sample=1.0)
     values = {float(loss.train()(prediction, labels, 0.0)["segmentation"]) for _ in range(10)}
     assert len(values) > 1
     values = {float(loss.eval()(prediction, labels, 0.0)["segmentation"]) for _ in range(3)}
@@ -212,19 +212,19 @@ def test_a_second_loss_is_added_with_its_weight() -> None:
     lovasz = LovaszLoss("multiclass", ignore_index=IGNORE_INDEX)
     plain = FullResolutionLoss().eval()(prediction, labels, 0.0)["segmentation"]
     both = [
-        FullResolutionLoss(extra=lovasz, extra_weight=w).eval()(prediction, labels, 0.0)
+        FullResolutionLoss(aux_loss=lovasz, aux_weight=w).eval()(prediction, labels, 0.0)
         for w in (1.0, 3.0)
     ]
     for terms in both:
         torch.testing.assert_close(terms["segmentation"], plain)
-    added = [float(terms["extra"]) for terms in both]
+    added = [float(terms["auxiliary"]) for terms in both]
     assert added[0] > 0.1
     assert added[1] == pytest.approx(3 * added[0], rel=1e-4)
 
 
 def test_weight_of_a_density_term_follows_its_schedule() -> None:
     prediction, labels, _ = example()
-    term = EdgeDivergence(weight=1.0, final_weight=0.0)
+    term = BoundaryKLLoss(weight=1.0, final_weight=0.0)
     values = [float(term(prediction.sampled, labels, None, p)) for p in (0.0, 0.25, 1.0)]
     assert values[0] > 0
     assert values[1] == pytest.approx(0.75 * values[0])
@@ -249,7 +249,7 @@ def test_boundaries_of_a_class_can_count_more() -> None:
     corner = (..., slice(4, 7), slice(8, 11))
     shares = []
     for given in options:
-        term = EdgeDivergence(**given)
+        term = BoundaryKLLoss(**given)
         term.prepare(["a", "b", "c"], lambda: [0.98, 0.01, 0.0001])
         scores = torch.zeros(1, 1, 8, 12, requires_grad=True)
         term(of_density(softmax_density(scores)), labels, None, 0.0).backward()
@@ -264,22 +264,24 @@ def test_classes_that_count_are_known_and_prepared() -> None:
     labels = torch.zeros(1, 40, 60, dtype=torch.uint8)
     sampled = of_density(torch.ones(1, 1, 8, 12) / 96)
     with pytest.raises(ArgumentError, match=r"`important` to name classes of .*'b'.*got.*'x'"):
-        EdgeDivergence(important={"x": 2}).prepare(["a", "b"], lambda: [0.5, 0.5])
+        BoundaryKLLoss(important={"x": 2}).prepare(["a", "b"], lambda: [0.5, 0.5])
     with pytest.raises(ArgumentError, match="2 classes, but got 3"):
-        EdgeDivergence(class_weights=[1, 2, 3]).prepare(["a", "b"], lambda: [0.5, 0.5])
-    with pytest.raises(ArgumentError, match=r"EdgeDivergence\.prepare\(classes, shares\)"):
-        EdgeDivergence(class_weights="balanced")(sampled, labels, None, 0.0)
+        BoundaryKLLoss(class_weights=[1, 2, 3]).prepare(["a", "b"], lambda: [0.5, 0.5])
+    with pytest.raises(ArgumentError, match=r"BoundaryKLLoss\.prepare\(classes, shares\)"):
+        BoundaryKLLoss(class_weights="balanced")(sampled, labels, None, 0.0)
 
 
 def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None:
     prediction, labels, scores = example(requires_grad=True)
     lovasz = LovaszLoss(mode="multiclass", ignore_index=IGNORE_INDEX)
     plain = FullResolutionLoss().eval()(prediction, labels, 0.0)["segmentation"]
-    both = FullResolutionLoss(extra=lovasz).eval()(prediction, labels, 0.0)
+    both = FullResolutionLoss(aux_loss=lovasz).eval()(prediction, labels, 0.0)
     torch.testing.assert_close(both["segmentation"], plain)
-    assert 0 < float(both["extra"]) < 1
-    terms = FullResolutionLoss(extra=lovasz)(prediction, torch.full_like(labels, IGNORE_INDEX), 0.0)
-    nothing = terms["segmentation"] + terms["extra"]
+    assert 0 < float(both["auxiliary"]) < 1
+    terms = FullResolutionLoss(aux_loss=lovasz)(
+        prediction, torch.full_like(labels, IGNORE_INDEX), 0.0
+    )
+    nothing = terms["segmentation"] + terms["auxiliary"]
     assert float(nothing) == 0
     nothing.backward()
     assert scores.grad is not None
@@ -290,8 +292,8 @@ def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None
 @pytest.mark.parametrize(
     "loss",
     [
-        WarpedLoss(class_weights=[1, 0, 2], density=EdgeDivergence()),
-        FullResolutionLoss(density=EdgeSquaredError(), extra=NegativeLogDice()),
+        WarpedLoss(class_weights=[1, 0, 2], density=BoundaryKLLoss()),
+        FullResolutionLoss(density=BoundaryMSELoss(), aux_loss=NegativeLogDice()),
         EdgeGridLoss((4, 5), 1.0),
     ],
 )
@@ -324,7 +326,7 @@ def test_edge_grid_loss_is_zero_at_its_target() -> None:
     [
         (
             LearnedSampler(DeformationNet((4,))),
-            FullResolutionLoss(extra=LovaszLoss("multiclass"), density=EdgeDivergence(0.1)),
+            FullResolutionLoss(aux_loss=LovaszLoss("multiclass"), density=BoundaryKLLoss(0.1)),
         ),
         (
             ErrorCurveSampler(UNet(2, (4,))),
@@ -400,10 +402,10 @@ def test_tile_loss_is_cross_entropy_and_the_extra_loss_at_the_pixels_of_the_tile
     plain = TileLoss()(prediction, labels, 0.5)
     assert list(plain) == ["segmentation"]
     torch.testing.assert_close(plain["segmentation"], entropy)
-    both = TileLoss(extra=NegativeLogDice(), extra_weight=2.0)(prediction, labels, 0.5)
-    torch.testing.assert_close(both, {"segmentation": entropy, "extra": 2 * dice})
-    alone = TileLoss(extra=NegativeLogDice(), cross_entropy_weight=0.0)(prediction, labels, 0.5)
-    torch.testing.assert_close(alone, {"segmentation": 0 * entropy, "extra": dice})
+    both = TileLoss(aux_loss=NegativeLogDice(), aux_weight=2.0)(prediction, labels, 0.5)
+    torch.testing.assert_close(both, {"segmentation": entropy, "auxiliary": 2 * dice})
+    alone = TileLoss(aux_loss=NegativeLogDice(), cross_entropy_weight=0.0)(prediction, labels, 0.5)
+    torch.testing.assert_close(alone, {"segmentation": 0 * entropy, "auxiliary": dice})
 
 
 @pytest.mark.parametrize("loss", [FullResolutionLoss(), WarpedLoss(), EdgeGridLoss()])

@@ -21,17 +21,17 @@ def test_iou_of_a_known_matrix() -> None:
 
 
 def test_iou_against_another_library() -> None:
-    truth, predicted = torch.randint(0, 5, (2, 4000))
-    truth[:100] = 255
-    confusion = multiclass_confusion_matrix(predicted, truth, 5, ignore_index=255)
-    expected = multiclass_jaccard_index(predicted, truth, 5, average=None, ignore_index=255)
+    ground_truth, predicted = torch.randint(0, 5, (2, 4000))
+    ground_truth[:100] = 255
+    confusion = multiclass_confusion_matrix(predicted, ground_truth, 5, ignore_index=255)
+    expected = multiclass_jaccard_index(predicted, ground_truth, 5, average=None, ignore_index=255)
     torch.testing.assert_close(class_iou(confusion).float(), expected)
 
 
 def test_a_group_of_classes_counts_as_one() -> None:
-    truth = torch.tensor([0, 1, 2, 2, 0, 1])
+    ground_truth = torch.tensor([0, 1, 2, 2, 0, 1])
     predicted = torch.tensor([0, 2, 1, 0, 1, 1])
-    confusion = multiclass_confusion_matrix(predicted, truth, 3)
+    confusion = multiclass_confusion_matrix(predicted, ground_truth, 3)
     both = group_iou(confusion, [1, 2])
     assert float(both) == pytest.approx(3 / 5)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from deformsample.errors import ArgumentError
 from deformsample.networks import DeformationNet, HRNet, UNet
 from deformsample.networks.backbone import timm_model
-from deformsample.networks.head import refining_head
+from deformsample.networks.head import upsampling_head
 from deformsample.samplers import Downsampler, UniformSampler
 from deformsample.segmenters import SampledSegmenter
 
@@ -68,17 +68,17 @@ def test_an_unreachable_hub_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) ->
         HRNet(3, weights="hub")
 
 
-@pytest.mark.parametrize("refinement", [1, 2, 3])
-def test_unet_takes_any_size_and_refines_corner_to_corner(refinement: int) -> None:
-    net = UNet(4, (8, 8, 8), refinement=refinement).eval()
+@pytest.mark.parametrize("logit_upsampling", [1, 2, 3])
+def test_unet_takes_any_size_and_refines_corner_to_corner(logit_upsampling: int) -> None:
+    net = UNet(4, (8, 8, 8), logit_upsampling=logit_upsampling).eval()
     for height, width in ((17, 23), (16, 9)):
         logits = net(torch.rand(2, 3, height, width))
-        expected = ((height - 1) * refinement + 1, (width - 1) * refinement + 1)
+        expected = ((height - 1) * logit_upsampling + 1, (width - 1) * logit_upsampling + 1)
         assert logits.shape == (2, 4, *expected)
 
 
 def test_refined_logits_at_a_sample_depend_on_it_alone() -> None:
-    head = refining_head(3, 2, 2)
+    head = upsampling_head(3, 2, 2)
     features = torch.rand(1, 3, 5, 6)
     changed = features.clone()
     changed[..., 2, 3] += 1
@@ -89,10 +89,10 @@ def test_refined_logits_at_a_sample_depend_on_it_alone() -> None:
 
 
 def test_hrnet_refines_too() -> None:
-    net = HRNet(3, stem_stride=1, refinement=2).eval()
+    net = HRNet(3, stem_stride=1, logit_upsampling=2).eval()
     assert net(torch.rand(1, 3, 33, 50)).shape == (1, 3, 65, 99)
-    with pytest.raises(ArgumentError, match="`refinement` above 1 with a `stem_stride` of 1"):
-        HRNet(3, stem_stride=2, refinement=2)
+    with pytest.raises(ArgumentError, match="`logit_upsampling` above 1 with a `stem_stride` of 1"):
+        HRNet(3, stem_stride=2, logit_upsampling=2)
 
 
 def test_pspnet_of_a_library_on_any_backbone_and_size() -> None:

@@ -1,4 +1,4 @@
-"""An image, its truth and a picture of it, to draw."""
+"""An image, its ground truth and a picture of it, to draw."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ CLASSES = {"ground": (10, 20, 30), "thing": (200, 100, 0)}
 
 
 def scene() -> tuple[Tensor, Tensor, Picture]:
-    truth = torch.zeros(60, 90, dtype=torch.uint8)
-    truth[20:30, 40:60] = 1
-    truth[:5] = 255
+    ground_truth = torch.zeros(60, 90, dtype=torch.uint8)
+    ground_truth[20:30, 40:60] = 1
+    ground_truth[:5] = 255
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (3, 60, 90), dtype=torch.uint8, generator=generator)
-    density = boundary_density(truth[None], (12, 18), blur=0.5, floor=0.1, ignore_index=255)
+    density = boundary_density(ground_truth[None], (12, 18), blur=0.5, floor=0.1, ignore_index=255)
     grid = sampling_grid(density, (12, 18), 2.0)
     small = warp(image[None].float() / 255, grid)[0]
-    return image, truth, Picture("learned", grid[0], density[0, 0], small, shifted(truth))
+    picture = Picture("learned", grid[0], density[0, 0], small, shifted(ground_truth))
+    return image, ground_truth, picture
 
 
-def shifted(truth: Tensor) -> Tensor:
+def shifted(ground_truth: Tensor) -> Tensor:
     """A prediction that is wrong at the borders of the thing."""
-    return truth.roll(3, dims=1).where(truth != 255, 0)
+    return ground_truth.roll(3, dims=1).where(ground_truth != 255, 0)

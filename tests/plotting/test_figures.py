@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from deformsample.errors import ArgumentError
 from deformsample.plotting import (
-    Place,
+    Region,
     comparison_figure,
-    differing_places,
+    differing_regions,
     draw_errors,
     draw_mesh,
     draw_overlay,
@@ -28,14 +28,14 @@ from tests.plotting.examples import CLASSES, scene, shifted
 
 
 def drawn(axes_function: str) -> Figure:
-    image, truth, picture = scene()
+    image, ground_truth, picture = scene()
     figure = Figure()
     axes = figure.subplots()
     {
         "samples": lambda: draw_samples(axes, image, picture.grid),
         "mesh": lambda: draw_mesh(axes, image, picture.grid),
-        "overlay": lambda: draw_overlay(axes, image, truth, CLASSES),
-        "errors": lambda: draw_errors(axes, image, shifted(truth), truth),
+        "overlay": lambda: draw_overlay(axes, image, ground_truth, CLASSES),
+        "errors": lambda: draw_errors(axes, image, shifted(ground_truth), ground_truth),
     }[axes_function]()
     return figure
 
@@ -68,13 +68,13 @@ def test_the_mesh_has_all_rows_and_columns() -> None:
 
 
 def test_an_overlay_shows_the_image_alone_where_nothing_is_known() -> None:
-    image, truth, _ = scene()
+    image, ground_truth, _ = scene()
     shown = np.asarray(drawn("overlay").axes[0].images[0].get_array()).astype(int)
     grey = (as_pixels(image) @ np.array((0.299, 0.587, 0.114))).astype(int)
     assert (shown[:5] == grey[:5, :, None]).all()
     expected = (grey[25, 50] + np.array(CLASSES["thing"])) / 2
     np.testing.assert_allclose(shown[25, 50], expected, atol=1)
-    assert truth[25, 50] == 1
+    assert ground_truth[25, 50] == 1
 
 
 def test_errors_are_marked_and_ignored_pixels_are_not() -> None:
@@ -84,46 +84,47 @@ def test_errors_are_marked_and_ignored_pixels_are_not() -> None:
     assert not marked[:5].any()
 
 
-def test_places_are_where_the_predictions_differ_in_what_is_right() -> None:
-    truth = torch.zeros(40, 60, dtype=torch.uint8)
-    truth[:, 50:] = 255
-    first, second = truth.clone(), torch.zeros_like(truth)
+def test_regions_are_where_the_predictions_differ_in_what_is_right() -> None:
+    ground_truth = torch.zeros(40, 60, dtype=torch.uint8)
+    ground_truth[:, 50:] = 255
+    first, second = ground_truth.clone(), torch.zeros_like(ground_truth)
     first[:, 50:] = 0
     first[8:12, 8:12] = 1  # wrong in the first
     second[30:36, 30:36] = 1  # wrong in the second, and larger
     second[:, 55:] = 1  # not known
-    places = differing_places(first, second, truth, 8, 5)
-    assert len(places) == 2
+    regions = differing_regions(first, second, ground_truth, 8, 5)
+    assert len(regions) == 2
     inside = [
-        (place.rows.start <= y < place.rows.stop, place.columns.start <= x < place.columns.stop)
-        for place, (y, x) in zip(places, [(33, 33), (10, 10)], strict=True)
+        (region.rows.start <= y < region.rows.stop, region.columns.start <= x < region.columns.stop)
+        for region, (y, x) in zip(regions, [(33, 33), (10, 10)], strict=True)
     ]
     assert inside == [(True, True)] * 2
-    assert differing_places(first, first, truth, 8, 5) == []
+    assert differing_regions(first, first, ground_truth, 8, 5) == []
     with pytest.raises(ArgumentError, match=r"`side` from 1 to the image's shorter side, 40.*41"):
-        differing_places(first, second, truth, 41, 1)
+        differing_regions(first, second, ground_truth, 41, 1)
 
 
-def test_places_do_not_overlap() -> None:
-    truth = torch.zeros(64, 64, dtype=torch.uint8)
-    places = differing_places(truth, torch.ones_like(truth), truth, 16, 50)
-    assert len(places) >= 9
-    for a in places:
-        for b in places:
+def test_regions_do_not_overlap() -> None:
+    ground_truth = torch.zeros(64, 64, dtype=torch.uint8)
+    regions = differing_regions(ground_truth, torch.ones_like(ground_truth), ground_truth, 16, 50)
+    assert len(regions) >= 9
+    for a in regions:
+        for b in regions:
             if a is not b:
                 assert abs(a.top - b.top) >= 16 or abs(a.left - b.left) >= 16
 
 
 def test_all_figures_can_be_saved() -> None:
-    image, truth, picture = scene()
+    image, ground_truth, picture = scene()
     pictures = [picture, picture]
-    predictions = {"learned": shifted(truth), "uniform": truth}
+    predictions = {"learned": shifted(ground_truth), "uniform": ground_truth}
+    regions = [Region(10, 30, 20), Region(0, 0, 10)]
     figures = [
-        comparison_figure(image, truth, pictures, CLASSES),
+        comparison_figure(image, ground_truth, pictures, CLASSES),
         comparison_figure(image, None, pictures, CLASSES),
         sampling_figure(image, picture.small, picture.grid, picture.density),
-        zoom_figure(image, truth, predictions, CLASSES, [Place(10, 30, 20), Place(0, 0, 10)]),
-        error_figure(image, truth, predictions),
+        zoom_figure(image, ground_truth, predictions, CLASSES, regions),
+        error_figure(image, ground_truth, predictions),
         iou_figure({"a": {"ground": 0.9, "thing": math.nan}, "b": {"ground": 0.8, "thing": 0.5}}),
     ]
     for figure in figures:

@@ -21,11 +21,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def page(title: str = "learned") -> str:
-    image, truth, picture = scene()
+    image, ground_truth, picture = scene()
     learned = replace(picture, title=title)
     uniform = Picture("uniform", picture.grid, picture.density, picture.small)
     scores = {title: {"IoU thing": 0.5, "PSNR": 30.0}, "uniform": {"PSNR": 31.25}}
-    return comparison_page(image, truth, [learned, uniform], CLASSES, scores, f"a: {title}")
+    return comparison_page(image, ground_truth, [learned, uniform], CLASSES, scores, f"a: {title}")
 
 
 class Elements(HTMLParser):

@@ -39,9 +39,9 @@ from deformsample.geometry import (
     warp_pyramid,
 )
 from deformsample.losses import (
-    EdgeDivergence,
+    BoundaryKLLoss,
+    BoundaryMSELoss,
     EdgeGridLoss,
-    EdgeSquaredError,
     ErrorCurveLoss,
     FullResolutionLoss,
     NegativeLogDice,
@@ -227,13 +227,13 @@ def test_the_inverse_of_a_grid_is_its_inverse(case: Case) -> None:
 
 
 LOSSES: dict[str, Callable[[], nn.Module]] = {
-    "full resolution": lambda: FullResolutionLoss(density=EdgeDivergence()),
+    "full resolution": lambda: FullResolutionLoss(density=BoundaryKLLoss()),
     "full resolution, error curves": lambda: FullResolutionLoss(density=ErrorCurveLoss()),
     "full resolution, Lovasz": lambda: FullResolutionLoss(
-        extra=LovaszLoss(mode="multiclass", ignore_index=IGNORE_INDEX)
+        aux_loss=LovaszLoss(mode="multiclass", ignore_index=IGNORE_INDEX)
     ),
-    "full resolution, Dice": lambda: FullResolutionLoss(extra=NegativeLogDice()),
-    "warped": lambda: WarpedLoss(density=EdgeSquaredError()),
+    "full resolution, Dice": lambda: FullResolutionLoss(aux_loss=NegativeLogDice()),
+    "warped": lambda: WarpedLoss(density=BoundaryMSELoss()),
     "warped, class weights": lambda: WarpedLoss(class_weights=[1.0, 0.0, 3.0]),
     "edge grid": EdgeGridLoss,
 }
@@ -289,10 +289,10 @@ def test_densities_and_grids_of_labels(case: Case, labels: str) -> None:
 @given(case=cases(), labels=st.sampled_from(sorted(LABELS)))
 def test_the_cross_entropy_of_any_logits(case: Case, labels: str) -> None:
     logits = ((case.random(1, 3, *case.size) - 0.5) * 6e4).requires_grad_()
-    terms, errors = PixelLoss(extra=NegativeLogDice())(
+    terms, errors = PixelLoss(aux_loss=NegativeLogDice())(
         logits.float(), LABELS[labels](case.random(1, *case.size).double())
     )
-    loss = terms["segmentation"] + terms["extra"]
+    loss = terms["segmentation"] + terms["auxiliary"]
     assert loss.isfinite()
     assert errors.isfinite().all()
     loss.backward()

@@ -16,7 +16,7 @@ from deformsample.geometry import (
 )
 from deformsample.geometry.coordinates import axis
 from deformsample.losses import ErrorCurveLoss, FullResolutionLoss, Observed, WarpedLoss
-from deformsample.networks import FixedScores, UNet
+from deformsample.networks import FixedDensityLogits, UNet
 from deformsample.samplers import Downsampler, ErrorCurveSampler, LearnedSampler
 from deformsample.samplers.downsampler import Downsampled
 from deformsample.samplers.error_curves import random_field
@@ -58,7 +58,7 @@ def test_the_sampler_gives_the_best_density_of_its_curves() -> None:
 
 
 def test_densities_are_perturbed_in_training_alone_and_follow_the_seed() -> None:
-    sampler = ErrorCurveSampler(FixedScores((3, 4), 2), perturbation=0.5)
+    sampler = ErrorCurveSampler(FixedDensityLogits((3, 4), 2), perturbation=0.5)
     thumbnail = torch.randn(2, 3, 30, 40)
 
     def density() -> Tensor:

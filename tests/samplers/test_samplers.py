@@ -13,8 +13,8 @@ from deformsample.geometry import (
     nearest_boundary,
     softmax_density,
 )
-from deformsample.losses import EdgeDivergence
-from deformsample.networks import DeformationNet, EdgeRegressor, FixedScores, UNet
+from deformsample.losses import BoundaryKLLoss
+from deformsample.networks import DeformationNet, EdgeRegressor, FixedDensityLogits, UNet
 from deformsample.samplers import (
     DetailSampler,
     EdgeDensityOracle,
@@ -35,16 +35,16 @@ SAMPLERS = [
     DetailSampler(),
     LearnedSampler(DeformationNet([8])),
     SeparableSampler(DeformationNet([8])),
-    SeparableSampler(FixedScores((5, 6))),
+    SeparableSampler(FixedDensityLogits((5, 6))),
     LearnedSampler(DeformationNet([8]), GaussianGrid(2.0)),
     ErrorCurveSampler(UNet(2, [4, 8])),
-    ErrorCurveSampler(FixedScores((5, 6), 2), GaussianGrid(2.0)),
+    ErrorCurveSampler(FixedDensityLogits((5, 6), 2), GaussianGrid(2.0)),
     EdgeOptimalSampler(EdgeRegressor((4, 5), [8, 8])),
     EdgeOptimalSampler(EdgeRegressor(None, [8, 8])),
 ]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: f"{s.title}")
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: f"{s.display_name}")
 @pytest.mark.parametrize("size", [(10, 14), (23, 9)])
 def test_every_sampler_keeps_its_promises(sampler: Sampler, size: tuple[int, int]) -> None:
     density, grid, _ = sampler(torch.randn(2, 3, 12, 17), size)
@@ -75,7 +75,7 @@ def test_fixed_scores_learn_the_mean_edge_density() -> None:
     labels = torch.zeros(2, 48, 64, dtype=torch.uint8)
     labels[0, 10:20, 10:30] = 1
     labels[1, 30:40, 40:60] = 1
-    scores, term = FixedScores((12, 16)), EdgeDivergence()
+    scores, term = FixedDensityLogits((12, 16)), BoundaryKLLoss()
     optimizer = torch.optim.Adam(scores.parameters(), lr=0.1)
     for _ in range(300):
         optimizer.zero_grad()
@@ -127,7 +127,7 @@ def test_a_frozen_sampler_has_the_weights_and_keeps_them(tmp_path: Path) -> None
     assert torch.equal(ours.density, theirs.density)
     assert torch.equal(ours.grid, theirs.grid)
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
-    assert frozen.title == "learned"
+    assert frozen.display_name == "learned"
 
 
 def test_weights_of_another_sampler_are_refused(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def test_segmenting_a_bright_half_finds_it_at_full_resolution() -> None:
     image[..., 50:] = 1
     segmenter = SampledSegmenter(Downsampler(UniformSampler(), (32, 48)), Brightness())
     labels = segmenter.segment(image)
-    truth = (image[:, 0] > 0.5).to(torch.uint8)
-    assert float((labels != truth).float().mean()) < 0.03
+    ground_truth = (image[:, 0] > 0.5).to(torch.uint8)
+    assert float((labels != ground_truth).float().mean()) < 0.03
 
 
 def test_uniform_sampling_is_the_identity_grid() -> None:

@@ -55,7 +55,7 @@ def test_offsets_are_even_and_overlap_enough(length: int, overlap: float) -> Non
     assert max(steps, default=0) <= 16 * (1 - overlap)
 
 
-@pytest.mark.parametrize("kind", ["uniform", "gaussian"])
+@pytest.mark.parametrize("kind", ["constant", "gaussian"])
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.75])
 def test_weights_of_tiles_that_share_a_pixel_sum_to_one(kind: Blending, overlap: float) -> None:
     offsets = tile_offsets(53, 12, overlap)
@@ -96,7 +96,7 @@ def naive(segmenter: TiledSegmenter, image: Tensor) -> Tensor:
     return total / weight
 
 
-@pytest.mark.parametrize("weights", ["uniform", "gaussian"])
+@pytest.mark.parametrize("weights", ["constant", "gaussian"])
 @pytest.mark.parametrize("overlap", [0.0, 0.4, 0.75])
 @pytest.mark.parametrize("size", [(21, 34), (33, 16), (12, 16)])
 def test_rows_of_tiles_give_what_sums_over_the_whole_image_give(
@@ -120,7 +120,7 @@ def test_a_network_that_looks_at_single_pixels_does_not_see_the_tiles() -> None:
 
 def test_no_more_than_two_rows_of_tiles_are_held() -> None:
     tops, lefts = tile_offsets(400, 16, 0.75), tile_offsets(40, 16, 0.5)
-    weights = tile_weights(tops, 16, "uniform"), tile_weights(lefts, 16, "uniform")
+    weights = tile_weights(tops, 16, "constant"), tile_weights(lefts, 16, "constant")
     alive: weakref.WeakSet[Tensor] = weakref.WeakSet()
     asked: list[int] = []
 
@@ -178,7 +178,7 @@ class Refined(nn.Module):
 def test_shrunk_tiles_put_their_logits_where_the_pixels_are(network: nn.Module) -> None:
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing="ij")
     image = (torch.stack((y, x, x + y)) / 50)[None].double()
-    segmenter = TiledSegmenter(network, (16, 24), shrink=4).double().eval()
+    segmenter = TiledSegmenter(network, (16, 24), downscale=4).double().eval()
     expected = segmenter.normalize(image)
     inside = (..., slice(2, -2), slice(2, -2))  # beyond the outermost means, the nearest counts
     torch.testing.assert_close(segmenter.tile_logits(image)[inside], expected[inside])
@@ -234,8 +234,8 @@ def test_networks_that_need_a_multiple_get_it() -> None:
 
 
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(ArgumentError, match=r"`tile`.*multiples of `shrink`.*\(10, 12\) and 4"):
-        TiledSegmenter(PlusOne(), (10, 12), shrink=4)
+    with pytest.raises(ArgumentError, match=r"`tile`.*multiples of `downscale`.*\(10, 12\) and 4"):
+        TiledSegmenter(PlusOne(), (10, 12), downscale=4)
     with pytest.raises(ArgumentError, match=r"`overlap` in \[0, 1\), but got 1.0"):
         TiledSegmenter(PlusOne(), overlap=1.0)
     with pytest.raises(ArgumentError, match=r"`blending` of .*'linear'"):

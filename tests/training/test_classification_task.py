@@ -136,7 +136,7 @@ def test_tiles(aggregation: str, tree: Path, in_tmp: Path) -> None:
     last = fit(in_tmp / "run", config, f"--data.root={tree}", *more, *SHORT)
     assert 0 <= last_row(in_tmp / "run", "val/accuracy")["val/accuracy"] <= 1
     model = deformsample.load(last, kind=deformsample.ClassificationModel)
-    assert model.classifier.title == f"tiles of 16 x 16, {aggregation}"
+    assert model.classifier.display_name == f"tiles of 16 x 16, {aggregation}"
     scores, classes = model.classify(torch.rand(2, 3, 40, 40))
     assert scores.sum(dim=1).tolist() == pytest.approx([1, 1])
     assert len(classes) == 2
@@ -156,7 +156,7 @@ def test_learned_downsampling_trains_the_sampler(tree: Path, in_tmp: Path) -> No
     name = "classifier.downsampler.sampler.network.layers.0.weight"
     assert not torch.equal(weights[0][name], weights[1][name])
     assert (
-        deformsample.load(lasts[1], kind=deformsample.ClassificationModel).classifier.title
+        deformsample.load(lasts[1], kind=deformsample.ClassificationModel).classifier.display_name
         == "learned"
     )
 
@@ -166,7 +166,7 @@ def test_streaming(tree: Path, in_tmp: Path) -> None:
     config = "--config=classification/streamed.yaml"
     last = fit(in_tmp / "run", config, f"--data.root={tree}", *more, *SHORT)
     model = deformsample.load(last, kind=deformsample.ClassificationModel)
-    assert model.classifier.title == "streamed in tiles of 16"
+    assert model.classifier.display_name == "streamed in tiles of 16"
     assert model.level == 1
     assert model.classify(tree / "dark" / "0.png").scores.shape == (1, 2)
 

@@ -34,7 +34,7 @@ class ExplodingLoss(nn.Module):
 class OnePlaceSampler(Sampler):
     """Nearly all samples on the same few pixels."""
 
-    title = "one place"
+    display_name = "one place"
 
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         b, _, h, w = thumbnail.shape

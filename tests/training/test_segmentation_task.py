@@ -67,12 +67,12 @@ def test_every_data_set_with_every_method(
     assert 0 <= measured(in_tmp / "run")["val/miou"] <= 1
     assert (checkpoint.parent / "best.ckpt").is_file()
     model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
-    assert model.segmenter.title == TITLES[method]
+    assert model.segmenter.display_name == TITLES[method]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "title"),
+    ("method", "display_name"),
     [
         ("detail", "local detail"),
         ("error_curves", "error curves"),
@@ -86,11 +86,10 @@ def test_every_data_set_with_every_method(
         ("uniform_bilinear", "uniform"),
     ],
 )
-def test_every_rival(method: str, title: str, folder_tree: Path, in_tmp: Path) -> None:
+def test_every_baseline(method: str, display_name: str, folder_tree: Path, in_tmp: Path) -> None:
     checkpoint = fit("folder.yaml", folder_tree, in_tmp / "run", f"--config=method/{method}.yaml")
-    assert (
-        deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segmenter.title == title
-    )
+    model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
+    assert model.segmenter.display_name == display_name
 
 
 def test_an_oracle_is_measured_but_does_not_predict(folder_tree: Path, in_tmp: Path) -> None:
@@ -196,13 +195,13 @@ def test_official_cityscapes_evaluator_agrees(cityscapes_tree: Path, in_tmp: Pat
     common = ["--config", "cityscapes.yaml", f"--data.root={cityscapes_tree}", *SMALL]
     for command in ("validate", "predict"):
         assert main([command, *common, f"--ckpt_path={last}", f"--output={command}"]) == 0
-    truth = sorted((cityscapes_tree / "gtFine" / "val").rglob("*_labelIds.png"))
+    ground_truth = sorted((cityscapes_tree / "gtFine" / "val").rglob("*_labelIds.png"))
     predictions = sorted((in_tmp / "predict" / "predictions").glob("*.png"))
-    assert len(truth) == len(predictions) == 3
+    assert len(ground_truth) == len(predictions) == 3
     options = evalPixelLevelSemanticLabeling.args
     options.evalInstLevelScore, options.JSONOutput, options.quiet = False, False, True
     scores = evalPixelLevelSemanticLabeling.evaluateImgLists(
-        [str(p) for p in predictions], [str(t) for t in truth], options
+        [str(p) for p in predictions], [str(t) for t in ground_truth], options
     )
     ours = measured(in_tmp / "validate")
     assert ours["val/miou"] == pytest.approx(scores["averageScoreClasses"], abs=1e-6)
@@ -222,7 +221,7 @@ def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
         *("--config", "folder.yaml", f"--data.root={root}", *SMALL),
         "--data.splitter.shares=[0.45,0.55,0.0]",
         "--trainer.max_epochs=1",
-        "--model.loss.extra=null",  # of a batch, and batches differ; cross-entropy is of pixels
+        "--model.loss.aux_loss=null",  # of a batch, and batches differ; cross-entropy is of pixels
     ]
     two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
     run_train(tmp_path, "fit", *common, "--output=both", *two)
@@ -231,7 +230,7 @@ def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
     assert main(["validate", *common, f"--output={tmp_path / 'one'}", last]) == 0
     # The run of two processes measured the same weights at its end.
     one, both = measured(tmp_path / "one"), measured(tmp_path / "both")
-    means = {"val/loss", "val/segmentation", "val/extra", "val/density"}
+    means = {"val/loss", "val/segmentation", "val/auxiliary", "val/density"}
     assert {"val/loss", "val/segmentation", "val/miou"} < one.keys()
     for name in one:
         if name.startswith("val/") and name not in means:
@@ -394,7 +393,7 @@ def test_a_checkpoint_keeps_what_its_curves_predict(cwfid_tree: Path, in_tmp: Pa
     assert curve["uniform"][at] == pytest.approx(1)
     assert 0 < curve["sampled"][at] <= 1
     assert curve["uniform"] == sorted(curve["uniform"], reverse=True)
-    assert {"val/segmentation", "val/extra", "val/density"} <= set(card["metrics"])
+    assert {"val/segmentation", "val/auxiliary", "val/density"} <= set(card["metrics"])
 
 
 def test_training_without_tensorboard_logs_to_csv(

@@ -65,7 +65,7 @@ def test_a_tiled_run_from_training_to_label_maps(
 
     model = deformsample.load(last, kind=deformsample.SegmentationModel)
     assert isinstance(model.segmenter, TiledSegmenter)
-    assert model.segmenter.title == "tiles of 24 x 32, overlap 0.5"
+    assert model.segmenter.display_name == "tiles of 24 x 32, overlap 0.5"
     file = save(Path("photo.png"), image)
     labels = model.segment(file)
     assert labels.shape == (70, 110)
@@ -79,7 +79,9 @@ def test_a_tiled_run_from_training_to_label_maps(
 
     capsys.readouterr()
     assert main(["info", str(last)]) == 0
-    assert "TiledSegmenter (tile [24, 32], overlap 0.5, blending uniform" in capsys.readouterr().out
+    assert (
+        "TiledSegmenter (tile [24, 32], overlap 0.5, blending constant" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.slow
@@ -114,7 +116,7 @@ def test_a_tiled_and_a_sampled_checkpoint_in_one_picture(
     last: Path, config: str, checkpoint: Path, in_tmp: Path
 ) -> None:
     both = ["compare", str(last), str(checkpoint), config]
-    assert main([*both, "--output=both.png", "--places=places.png"]) == 0
+    assert main([*both, "--output=both.png", "--regions=regions.png"]) == 0
     assert Path("both.png").stat().st_size > 10_000
 
 

@@ -1,4 +1,4 @@
-"""Where to look closer."""
+"""Regions of an image to compare in detail."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from deformsample.errors import ArgumentError
 
 
 @dataclass(frozen=True)
-class Place:
-    """A square part of an image, in pixels."""
+class Region:
+    """A square region of an image, in pixels."""
 
     top: int
     left: int
@@ -22,47 +22,47 @@ class Place:
 
     @property
     def rows(self) -> slice:
-        """Its rows in the image."""
+        """The rows of the region."""
         return slice(self.top, self.top + self.side)
 
     @property
     def columns(self) -> slice:
-        """Its columns in the image."""
+        """The columns of the region."""
         return slice(self.left, self.left + self.side)
 
 
-def differing_places(
-    first: Tensor, second: Tensor, truth: Tensor, side: int, count: int
-) -> list[Place]:
-    """The parts of an image where a first prediction gains, or loses, most against a second.
+def differing_regions(
+    first: Tensor, second: Tensor, ground_truth: Tensor, side: int, count: int
+) -> list[Region]:
+    """The regions where the number of correct pixels of two predictions differs most.
 
-    They are chosen by the size of the difference, whichever is better, and do not overlap.
+    The regions do not overlap.
 
     Args:
         first: (H, W) class ids.
         second: (H, W) class ids.
-        truth: (H, W) class ids; ignored pixels do not count.
-        side: of each part, in pixels.
-        count: how many at most; fewer where the predictions do not differ.
+        ground_truth: (H, W) class ids; ignored pixels do not count.
+        side: side of a region in pixels.
+        count: maximum number of regions.
 
     Returns:
-        From the largest difference to the smallest.
+        Regions in descending order of the difference; only those with a difference.
     """
-    height, width = truth.shape
+    height, width = ground_truth.shape
     if not 1 <= side <= min(height, width):
         raise ArgumentError(
             f"Expected `side` from 1 to the image's shorter side, {min(height, width)}, but got "
             f"{side}."
         )
-    known = truth != IGNORE_INDEX
-    gain = ((first == truth) & known).float() - ((second == truth) & known).float()
+    known = ground_truth != IGNORE_INDEX
+    gain = ((first == ground_truth) & known).float() - ((second == ground_truth) & known).float()
     stride = max(1, side // 8)
     sums = F.avg_pool2d(gain[None, None], side, stride)[0, 0].abs()
-    places: list[Place] = []
+    regions: list[Region] = []
     reach = -(-side // stride)  # windows closer than this overlap
-    while len(places) < count and float(sums.max()) > 0:
+    while len(regions) < count and float(sums.max()) > 0:
         row, column = divmod(int(sums.argmax()), sums.shape[1])
-        places.append(Place(row * stride, column * stride, side))
+        regions.append(Region(row * stride, column * stride, side))
         rows = slice(max(0, row - reach + 1), row + reach)
         sums[rows, max(0, column - reach + 1) : column + reach] = -torch.inf
-    return places
+    return regions

@@ -35,11 +35,11 @@ class Observed(NamedTuple):
     """(m,) normalised x of the points, ascending."""
 
 
-class DensityTerm(nn.Module, ABC):
+class DensityLoss(nn.Module, ABC):
     """A loss that trains the sampler, with targets from the labels or from observed errors.
 
     Args:
-        weight: factor of the term in the sum of losses.
+        weight: factor of the loss in the sum of losses.
         final_weight: the factor at the end of training, reached linearly; ``None`` keeps it.
         class_weights: how much the pixels of each class count for the sampler: one number for each
             class, or ``balanced`` for (share of the class in the training split)^-0.5. ``None``
@@ -135,16 +135,16 @@ class DensityTerm(nn.Module, ABC):
         """The loss without its factor; arguments as of ``forward``."""
 
 
-class EdgeTerm(DensityTerm):
+class BoundaryLoss(DensityLoss):
     """A target that follows the label boundaries.
 
     Args:
-        weight: as of :class:`DensityTerm`.
-        final_weight: as of :class:`DensityTerm`.
+        weight: as of :class:`DensityLoss`.
+        final_weight: as of :class:`DensityLoss`.
         blur: standard deviation of the target's blur, in cells of the density map.
         floor: density of a cell without boundaries, relative to the map's mean, in (0, 1].
-        class_weights: as of :class:`DensityTerm`, for the boundary pixels of each class.
-        important: as of :class:`DensityTerm`.
+        class_weights: as of :class:`DensityLoss`, for the boundary pixels of each class.
+        important: as of :class:`DensityLoss`.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class EdgeTerm(DensityTerm):
         self.floor = floor
 
     def loss(self, sampled: Downsampled, labels: Tensor, observed: Observed | None) -> Tensor:
-        """See :class:`DensityTerm`."""
+        """See :class:`DensityLoss`."""
         density = sampled.density
         with torch.no_grad():
             target = boundary_density(
@@ -179,11 +179,11 @@ class EdgeTerm(DensityTerm):
         """Distance of two density maps (b, 1, h, w), a scalar."""
 
 
-class EdgeDivergence(EdgeTerm):
-    """Kullback-Leibler divergence of the density from the edge density, in nats per image.
+class BoundaryKLLoss(BoundaryLoss):
+    """Kullback-Leibler divergence of the density from the boundary density, in nats per image.
 
-    Both are distributions, so their scale needs no normalisation, and the gradient to the scores
-    of a softmax density is simply the difference of the two.
+    Both are distributions, so no normalisation is needed. The gradient with respect to the logits
+    of a softmax density is the difference of the two.
     """
 
     def __init__(
@@ -198,12 +198,12 @@ class EdgeDivergence(EdgeTerm):
         super().__init__(weight, final_weight, blur, floor, class_weights, important)
 
     def distance(self, density: Tensor, target: Tensor) -> Tensor:
-        """See :class:`EdgeTerm`."""
+        """See :class:`BoundaryLoss`."""
         log_density = density.clamp_min(torch.finfo(density.dtype).tiny).log()
         return (target * (target.log() - log_density)).sum() / len(density)
 
 
-class EdgeSquaredError(EdgeTerm):
+class BoundaryMSELoss(BoundaryLoss):
     """Mean squared error of the min-max normalised maps (Jin et al. 2022, with weight 100)."""
 
     def __init__(
@@ -218,5 +218,5 @@ class EdgeSquaredError(EdgeTerm):
         super().__init__(weight, final_weight, blur, floor, class_weights, important)
 
     def distance(self, density: Tensor, target: Tensor) -> Tensor:
-        """See :class:`EdgeTerm`."""
+        """See :class:`BoundaryLoss`."""
         return F.mse_loss(min_max(density), min_max(target))
