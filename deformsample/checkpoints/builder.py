@@ -19,11 +19,17 @@ from deformsample.errors import CheckpointError
 
 Part = TypeVar("Part", bound=nn.Module)
 
-TRUSTED = ("deformsample", "segmentation_models_pytorch", "timm", "torch.nn")
+TRUSTED = (
+    "deformsample",
+    "segmentation_models_pytorch",
+    "timm",
+    "torch.nn",
+    "torchvision.models.segmentation",
+)
 """Packages whose networks a checkpoint can be built of, unless the user trusts more."""
 
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-_OWN_WEIGHTS = frozenset({"weights", "encoder_weights"})
+_OWN_WEIGHTS = frozenset({"weights", "encoder_weights", "weights_backbone"})
 _DEPTH = 50
 
 
@@ -94,7 +100,11 @@ def _check_class(path: object, trusted: Sequence[str], source: object) -> None:
         found = getattr(import_module(module), name)
     except Exception as error:  # a trusted package that is missing, or of another version
         raise _refused(source, f"{path} cannot be imported: {error}") from None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    # Functions of torchvision say what they build.
+    built = (
+        found if isinstance(found, type) else getattr(found, "__annotations__", {}).get("return")
+    )
+    if not (isinstance(built, type) and issubclass(built, nn.Module)):
         raise _refused(source, f"{path} is no module of a network")
 
 
