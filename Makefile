@@ -1,5 +1,6 @@
 # make quickstart   install, train on real images, segment held-out ones, draw the comparison
-# make test         install, run the tests
+# make test         install, run the tests but for the slow ones
+# make test-all     install, run all tests
 # make check        install, run all checks that .ci/run runs
 # make docs         install, build the documentation into docs/_build
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT := runs/quickstart
 
-.PHONY: quickstart test check
+.PHONY: quickstart test test-all check
 
 quickstart: $(VENV)/.installed
 	rm -rf $(OUT)
@@ -17,6 +18,9 @@ quickstart: $(VENV)/.installed
 		--config quickstart.yaml --output $(OUT)/comparison.png
 
 test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.installed-dev

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deformsample.inference.loading import load
     from deformsample.inference.model import ClassificationModel, Model, SegmentationModel
+    from deformsample.wrapping import segmenter
 
-__all__ = ["ClassificationModel", "Model", "SegmentationModel", "__version__", "load"]
+__all__ = ["ClassificationModel", "Model", "SegmentationModel", "__version__", "load", "segmenter"]
 
 _HOME = {
     "ClassificationModel": "deformsample.inference.model",
     "Model": "deformsample.inference.model",
     "SegmentationModel": "deformsample.inference.model",
     "load": "deformsample.inference.loading",
+    "segmenter": "deformsample.wrapping",
 }
 
 

@@ -19,11 +19,17 @@ from deformsample.errors import CheckpointError
 
 Part = TypeVar("Part", bound=nn.Module)
 
-TRUSTED = ("deformsample", "segmentation_models_pytorch", "timm", "torch.nn")
+TRUSTED = (
+    "deformsample",
+    "segmentation_models_pytorch",
+    "timm",
+    "torch.nn",
+    "torchvision.models.segmentation",
+)
 """Packages whose networks a checkpoint can name by default."""
 
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-_WEIGHT_FILES = frozenset({"weights", "encoder_weights"})
+_WEIGHT_FILES = frozenset({"weights", "encoder_weights", "weights_backbone"})
 _DEPTH = 50
 
 
@@ -93,7 +99,11 @@ def _check_class(path: object, trusted: Sequence[str], source: object) -> None:
         named = getattr(import_module(module), name)
     except Exception as error:  # a missing package, or another version of it
         raise _refused(source, f"{path} cannot be imported: {error}") from None
-    if not (isinstance(named, type) and issubclass(named, nn.Module)):
+    # Functions of torchvision annotate the class that they build.
+    built = (
+        named if isinstance(named, type) else getattr(named, "__annotations__", {}).get("return")
+    )
+    if not (isinstance(built, type) and issubclass(built, nn.Module)):
         raise _refused(source, f"{path} is no torch.nn.Module")
 
 

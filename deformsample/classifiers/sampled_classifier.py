@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.autograd.profiler import record_function
+from typing_extensions import override
 
 from deformsample.classifiers.classifier import Classifier
 from deformsample.samplers.downsampler import Downsampler
@@ -33,8 +34,8 @@ class SampledClassifier(Classifier):
         """The name of the sampler."""
         return self.downsampler.sampler.display_name
 
+    @override
     def forward(self, image: Tensor) -> Tensor:
-        """See :class:`Classifier`."""
         small = self.downsampler(image).image
         with record_function("network"):
             scores: Tensor = self.network(self.normalize(small))

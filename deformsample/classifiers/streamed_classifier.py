@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.autograd.profiler import record_function
+from typing_extensions import override
 
 from deformsample.classifiers.classifier import Classifier
 from deformsample.errors import ArgumentError
@@ -46,8 +47,8 @@ class StreamedClassifier(Classifier):
         """The side of the tiles."""
         return f"streamed in tiles of {self.tile}"
 
+    @override
     def forward(self, image: Tensor) -> Tensor:
-        """See :class:`Classifier`."""
         white(image)  # checks the image
         with record_function("network"):
             scores: Tensor = self.network(image)

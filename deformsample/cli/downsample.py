@@ -18,8 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="checkpoint, or one of the untrained samplers `detail` (more samples where the image has "
-        "detail) and `uniform`",
+        help="checkpoint, or one of the untrained samplers `detail` (local detail) and `uniform`",
     )
     parser.add_argument(
         "--pixels",

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from typing_extensions import override
 
 from deformsample.conventions import Pixels, Size
 from deformsample.errors import DataError
@@ -155,12 +156,12 @@ class TiffImage(LargeImage):
             self._file.close()
             raise error if isinstance(error, DataError) else _unreadable(path, error) from None
 
+    @override
     def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
-        """See :class:`LargeImage`."""
         return as_rgb(np.asarray(self._arrays[index][top:bottom, left:right]))
 
+    @override
     def close(self) -> None:
-        """See :class:`LargeImage`."""
         self._file.close()
 
 
@@ -180,8 +181,8 @@ class SlideImage(LargeImage):
         except Exception as error:  # readers raise any exception on invalid bytes
             raise _unreadable(path, error) from None
 
+    @override
     def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
-        """See :class:`LargeImage`."""
         width, height = self._slide.level_dimensions[index]
         factor = self._slide.level_downsamples[index]
         corner = round(left * factor), round(top * factor)
@@ -191,8 +192,8 @@ class SlideImage(LargeImage):
         mixed = (region[..., :3] * opacity + 255 * (255 - opacity)) // 255
         return mixed.astype(np.uint8)
 
+    @override
     def close(self) -> None:
-        """See :class:`LargeImage`."""
         self._slide.close()
 
 

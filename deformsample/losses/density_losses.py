@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from deformsample.conventions import IGNORE_INDEX
 from deformsample.errors import ArgumentError
@@ -159,8 +160,8 @@ class BoundaryLoss(DensityLoss):
         self.blur = blur
         self.floor = floor
 
+    @override
     def loss(self, sampled: Downsampled, labels: Tensor, observed: Observed | None) -> Tensor:
-        """See :class:`DensityLoss`."""
         density = sampled.density
         with torch.no_grad():
             target = boundary_density(
@@ -196,8 +197,8 @@ class BoundaryKLLoss(BoundaryLoss):
     ) -> None:
         super().__init__(weight, final_weight, blur, floor, class_weights, important)
 
+    @override
     def distance(self, density: Tensor, target: Tensor) -> Tensor:
-        """See :class:`BoundaryLoss`."""
         log_density = density.clamp_min(torch.finfo(density.dtype).tiny).log()
         return (target * (target.log() - log_density)).sum() / len(density)
 
@@ -216,6 +217,6 @@ class BoundaryMSELoss(BoundaryLoss):
     ) -> None:
         super().__init__(weight, final_weight, blur, floor, class_weights, important)
 
+    @override
     def distance(self, density: Tensor, target: Tensor) -> Tensor:
-        """See :class:`BoundaryLoss`."""
         return F.mse_loss(min_max(density), min_max(target))

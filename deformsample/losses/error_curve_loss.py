@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from deformsample.conventions import IGNORE_INDEX
 from deformsample.errors import ArgumentError
@@ -50,8 +51,8 @@ class ErrorCurveLoss(DensityLoss):
         self.error = error
         self.register_buffer("mean_error", torch.zeros(()))
 
+    @override
     def loss(self, sampled: Downsampled, labels: Tensor, observed: Observed | None) -> Tensor:
-        """See :class:`DensityLoss`."""
         if sampled.curves is None or observed is None:
             raise ArgumentError(
                 "Expected an ErrorCurveSampler and a FullResolutionLoss for ErrorCurveLoss, but "

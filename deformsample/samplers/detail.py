@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from deformsample.conventions import Size
 from deformsample.geometry import density_of
@@ -30,8 +31,8 @@ class DetailSampler(Sampler):
         self.blur = blur
         self.floor = floor
 
+    @override
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
-        """See :class:`Sampler`."""
         h, w = thumbnail.shape[2:]
         density = density_of(
             local_detail(thumbnail.detach()), (h, w), blur=self.blur, floor=self.floor

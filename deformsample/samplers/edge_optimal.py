@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from deformsample.conventions import Size
 from deformsample.geometry import grid_density, identity_grid, resize_grid
@@ -27,8 +28,8 @@ class EdgeOptimalSampler(Sampler):
         super().__init__()
         self.network = network
 
+    @override
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
-        """See :class:`Sampler`."""
         displacements = self.network(thumbnail).float()
         grid = resize_grid(_displaced(displacements), size)
         return Placement(grid_density(grid, (thumbnail.shape[2], thumbnail.shape[3])), grid)

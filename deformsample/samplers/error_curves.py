@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
@@ -58,8 +59,8 @@ class ErrorCurveSampler(Sampler):
         self.maximum = maximum
         self.perturbation = perturbation
 
+    @override
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
-        """See :class:`Sampler`."""
         curves = self.curves(thumbnail)
         density = best_density(curves, minimum=self.minimum, maximum=self.maximum)
         if self.training and self.perturbation > 0:

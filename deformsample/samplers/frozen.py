@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from torch import Tensor
+from typing_extensions import override
 
 from deformsample.checkpoints.archive import read_checkpoint, weights_of
 from deformsample.conventions import Size
@@ -30,8 +31,8 @@ class FrozenSampler(Sampler):
             _load(sampler, Path(weights).expanduser())
         sampler.requires_grad_(requires_grad=False)
 
+    @override
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
-        """See :class:`Sampler`."""
         placement: Placement = self.sampler(thumbnail, size, labels)
         return placement
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
@@ -46,8 +47,8 @@ class TransportGrid(DensityGrid):
         self.minimum = minimum
         self.iterations = iterations
 
+    @override
     def forward(self, density: Tensor, size: Size) -> Tensor:
-        """See :class:`DensityGrid`."""
         return transport_grid(density, size, minimum=self.minimum, iterations=self.iterations)
 
 
@@ -67,6 +68,6 @@ class GaussianGrid(DensityGrid):
             raise ArgumentError(f"Expected `sigma` of at least {MIN_SIGMA}, but got {sigma}.")
         self.sigma = sigma
 
+    @override
     def forward(self, density: Tensor, size: Size) -> Tensor:
-        """See :class:`DensityGrid`."""
         return sampling_grid(density, size, self.sigma)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from deformsample.conventions import Size
 from deformsample.geometry import softmax_density
@@ -25,7 +26,7 @@ class LearnedSampler(Sampler):
         self.network = network
         self.grid = TransportGrid() if grid is None else grid
 
+    @override
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
-        """See :class:`Sampler`."""
         density = softmax_density(self.network(thumbnail).float())
         return Placement(density, self.grid(density, size))

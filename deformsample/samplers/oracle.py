@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from torch import Tensor
+from typing_extensions import override
 
 from deformsample.conventions import IGNORE_INDEX, Size
 from deformsample.errors import ArgumentError
@@ -68,8 +69,8 @@ class BoundaryDensityOracle(OracleSampler):
         self.blur = blur
         self.floor = floor
 
+    @override
     def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> Placement:
-        """See :class:`OracleSampler`."""
         density = boundary_density(
             labels, map_size, blur=self.blur, floor=self.floor, ignore_index=IGNORE_INDEX
         )
@@ -96,8 +97,8 @@ class EdgeOptimalOracle(OracleSampler):
         self.coarse_size = coarse_size
         self.smoothness = smoothness
 
+    @override
     def from_labels(self, labels: Tensor, map_size: Size, size: Size) -> Placement:
-        """See :class:`OracleSampler`."""
         boundary = nearest_boundary(labels, self.coarse_size or size, IGNORE_INDEX)
         grid = resize_grid(edge_optimal_grid(boundary, self.smoothness), size)
         return Placement(grid_density(grid, map_size), grid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from deformsample.conventions import Size
 from deformsample.geometry import softmax_density
@@ -32,8 +33,8 @@ class SeparableSampler(Sampler):
         self.network = network
         self.grid = TransportGrid() if grid is None else grid
 
+    @override
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
-        """See :class:`Sampler`."""
         density = softmax_density(self.network(thumbnail).float())
         across, down = density.sum(dim=2, keepdim=True), density.sum(dim=3, keepdim=True)
         x = self.grid(across.expand(-1, -1, 2, -1), (2, size[1]))[:, :1, :, 0]

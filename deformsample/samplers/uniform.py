@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from deformsample.conventions import Size
 from deformsample.geometry import identity_grid, uniform_density
@@ -14,7 +15,7 @@ class UniformSampler(Sampler):
 
     display_name = "uniform"
 
+    @override
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
-        """See :class:`Sampler`."""
         h, w = thumbnail.shape[2:]
         return Placement(uniform_density((h, w), thumbnail), identity_grid(size, thumbnail))

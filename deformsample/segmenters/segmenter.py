@@ -13,6 +13,7 @@ from deformsample.conventions import Size
 from deformsample.samplers.downsampler import Downsampler
 from deformsample.samplers.image_source import ImageSource
 from deformsample.samplers.normalize import Normalize
+from deformsample.segmenters.network_output import logits_of
 from deformsample.segmenters.prediction import Prediction
 
 
@@ -76,7 +77,9 @@ class Segmenter(nn.Module, ABC):
         h, w = image.shape[2:]
         right, down = -w % self.network_multiple, -h % self.network_multiple
         if not right and not down:
-            whole: Tensor = self.network(image)
-            return whole
-        padded: Tensor = self.network(F.pad(image, (0, right, 0, down), mode="replicate"))
-        return padded[..., :h, :w]
+            return logits_of(self.network(image), self.network)
+        padded = F.pad(image, (0, right, 0, down), mode="replicate")
+        logits = logits_of(self.network(padded), self.network)
+        if logits.shape[2:] != padded.shape[2:]:  # else the padding could not be cut off
+            logits = F.interpolate(logits, padded.shape[2:], mode="bilinear", align_corners=True)
+        return logits[..., :h, :w]

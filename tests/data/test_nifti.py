@@ -149,6 +149,7 @@ def test_all_slices_are_loaded(brats: Path) -> None:
     assert batch["labels"].shape == (3, 32, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["tiled_paper", "uniform"])
 def test_the_shipped_config_through_the_command_line(
     method: str, brats: Path, in_tmp: Path

@@ -61,6 +61,7 @@ def test_python_of_the_readme_runs(
     assert "['background', 'object'] (70, 110) (1, 3, 16, 24)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_python_of_the_recipes_runs(
     exported: tuple[Path, Path], image: Pixels, in_tmp: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_yaml_is_a_config(
         assert "encoder_name: resnet18" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [README, RECIPES], ids=lambda file: file.stem)
 def test_commands_run(
     file: Path,

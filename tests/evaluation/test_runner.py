@@ -64,6 +64,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deformsample.evaluation.runner._call", call)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_trains_measures_reports_and_goes_on_where_it_stopped(
     plan_file: Path, capsys: pytest.CaptureFixture[str]
@@ -110,6 +111,7 @@ def test_trains_measures_reports_and_goes_on_where_it_stopped(
     assert (out / "uniform/small/seed_0/accuracy.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_with_its_log(
     plan_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -217,6 +217,7 @@ class Grid(torch.nn.Module):
         return transport_grid(density, self.size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("samples", [(40, 60), (31, 83)])
 def test_newton_steps_end_at_the_exact_inverse(dtype: torch.dtype, samples: Size) -> None:
@@ -268,6 +269,7 @@ def test_the_grid_is_the_inverse_of_a_map_that_carries_the_density() -> None:
     torch.testing.assert_close(counted, expected / expected.sum(), atol=2e-3, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_it_can_be_compiled_and_works_in_half_precision() -> None:
     density = smooth((16, 24), 0, 6, 20.0).float()
     plain = transport_grid(density, (16, 24))

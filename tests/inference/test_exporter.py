@@ -63,6 +63,7 @@ def session(file: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -119,6 +120,7 @@ def test_bilinear_uniform_samples_in_onnxruntime(image: Pixels, tmp_path: Path) 
         np.testing.assert_allclose(own, other.numpy(), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_program_that_torch_loads(
     exported: tuple[Path, Path],
     image: Pixels,

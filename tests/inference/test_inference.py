@@ -308,6 +308,7 @@ def test_outputs_never_overwrite_inputs_or_each_other(
     assert "would both be written" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_compare_draws_with_and_without_truth(
     checkpoint: Path, image: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

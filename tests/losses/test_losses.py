@@ -320,6 +320,7 @@ def test_edge_grid_loss_is_zero_at_its_target() -> None:
     assert float(loss(uniform, labels, 0.0)["grid"]) > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "loss"),
     [

@@ -48,6 +48,7 @@ def test_broken_files_are_read_or_named(kind: Kind, tmp_path: Path) -> None:
     assert all(how == "refused" or found == whole[1] for how, found in cut)
 
 
+@pytest.mark.slow
 def test_small_files_that_claim_to_be_giants(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.robustness.bombs", str(tmp_path)]
     once = {**os.environ, "OMP_NUM_THREADS": "1"}  # stacks of threads count as memory

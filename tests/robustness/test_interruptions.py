@@ -51,6 +51,7 @@ def happened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_one_in_peace(happened: dict[str, Any]) -> None:
     told = happened["killed"]
     assert told["codes"] == [0, -9, -9, -9, -9, 0]
@@ -112,6 +113,7 @@ MID_EPOCH = (
 )
 
 
+@pytest.mark.slow
 def test_workers_and_checkpoints_within_epochs_change_nothing(
     in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +128,7 @@ def test_workers_and_checkpoints_within_epochs_change_nothing(
     assert not set(differences(in_tmp / "peace", in_tmp / "torn", names=["last.ckpt"]))
 
 
+@pytest.mark.slow
 def test_classification_goes_on_and_stays_done(
     in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +154,7 @@ def test_classification_goes_on_and_stays_done(
     assert not set(differences(in_tmp / "peace", in_tmp / "torn"))
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_stays_stopped(in_tmp: Path) -> None:
     write_images(in_tmp / "data", 6)
     early = "{monitor: val/loss, min_delta: 1000, patience: 1}"  # after the second epoch
@@ -237,6 +241,7 @@ def kept_by_another(folder: Path) -> Iterator[None]:
         os.close(tell)
 
 
+@pytest.mark.slow
 def test_a_second_training_in_a_folder_is_refused(
     in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

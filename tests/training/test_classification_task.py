@@ -102,6 +102,7 @@ def test_a_run_from_training_to_scores(
         assert scores[0].tolist() == pytest.approx([float(row["bright"]), float(row["dark"])], 1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_file(trained: Path, in_tmp: Path) -> None:
     run = trained.parents[1]
     common = ["predict", f"--config={run / 'config.yaml'}", f"--ckpt_path={trained}"]

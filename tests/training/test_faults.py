@@ -79,6 +79,7 @@ def test_gradients_that_are_no_numbers_stop_the_run(
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_such_steps_can_be_passed_over(folder_tree: Path, in_tmp: Path) -> None:
     callbacks = (
         "[{class_path: deformsample.training.faults.NonFiniteGuard, init_args: {action: skip}}, "

@@ -53,6 +53,7 @@ TITLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", sorted(TITLES))
 @pytest.mark.parametrize("config", sorted(TREES))
 def test_every_data_set_with_every_method(
@@ -69,6 +70,7 @@ def test_every_data_set_with_every_method(
     assert model.segmenter.display_name == TITLES[method]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "display_name"),
     [
@@ -99,6 +101,7 @@ def test_an_oracle_is_measured_but_does_not_predict(folder_tree: Path, in_tmp: P
         deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segment(image)
 
 
+@pytest.mark.slow
 def test_any_encoder_decoder_by_its_class_path(folder_tree: Path, in_tmp: Path) -> None:
     network = {
         "class_path": "segmentation_models_pytorch.Unet",
@@ -170,6 +173,7 @@ def test_resuming_continues_the_epochs_and_keeps_the_old_run(
     assert torch.load(last, weights_only=True)["epoch"] == 0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(folder_tree: Path, in_tmp: Path) -> None:
     weights = []
     for name in ("a", "b"):
@@ -183,6 +187,7 @@ def test_mixed_precision(folder_tree: Path, in_tmp: Path) -> None:
     assert np.isfinite(measured(in_tmp / "run")["val/loss"])
 
 
+@pytest.mark.slow
 def test_official_cityscapes_evaluator_agrees(cityscapes_tree: Path, in_tmp: Path) -> None:
     from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling
 
@@ -205,6 +210,7 @@ def test_official_cityscapes_evaluator_agrees(cityscapes_tree: Path, in_tmp: Pat
             assert ours[f"val/iou/{name}"] == pytest.approx(score, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
     root = tmp_path / "data"
     for n in range(9):  # five of them for validation, which two processes cannot share evenly

@@ -84,6 +84,7 @@ def test_a_tiled_run_from_training_to_label_maps(
     )
 
 
+@pytest.mark.slow
 def test_measures_of_a_tiled_run(
     last: Path, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,6 +141,7 @@ def test_large_files_are_segmented_in_rows_of_tiles(last: Path, tmp_path: Path) 
     assert np.array_equal(tifffile.imread(tmp_path / "labels.tif"), model.segment(pixels))
 
 
+@pytest.mark.slow
 def test_a_benchmark_sets_the_size_of_a_tile(folder_tree: Path, in_tmp: Path) -> None:
     network = {"class_path": "deformsample.networks.UNet", "init_args": {"widths": [4, 4]}}
     segmenter = {
