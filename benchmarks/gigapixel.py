@@ -86,11 +86,11 @@ def write_pyramid(file: Path, side: int) -> None:
 def tiles(picture: Pixels, length: int, step: int) -> Iterator[Pixels]:
     """The tiles of a level, row by row."""
     count = -(-length // TILE)
-    places = np.arange(TILE) * step // MAGNIFICATION
+    offsets = np.arange(TILE) * step // MAGNIFICATION
     for i in range(count):
         for j in range(count):
-            y = (places + i * TILE * step // MAGNIFICATION) % picture.shape[0]
-            x = (places + j * TILE * step // MAGNIFICATION) % picture.shape[1]
+            y = (offsets + i * TILE * step // MAGNIFICATION) % picture.shape[0]
+            x = (offsets + j * TILE * step // MAGNIFICATION) % picture.shape[1]
             yield np.ascontiguousarray(picture[np.ix_(y, x)])
 
 

@@ -27,13 +27,13 @@ METHODS = {
     "tiles": ["mean", "majority", "maximum"],
     "streamed": ["streamed"],
 }
-"""The trained methods, and what each is measured as."""
+"""The aggregations to measure, by trained method."""
 
 CLASSES = ["healthy", "diabetic retinopathy", "glaucoma"]
 
 
 def main() -> None:
-    """Train what is not there yet, and print the table."""
+    """Train missing runs, and print the table."""
     options = _options()
     torch.set_num_threads(options.threads)
     print("| method | accuracy | 95 % interval | AUROC | " + " | ".join(CLASSES) + " |")
@@ -70,8 +70,8 @@ def score(method: str, fold: int, options: argparse.Namespace) -> dict[str, Path
         files[rule] = run / rule / "scores.csv"
         aggregation = [f"--model.classifier.aggregation={rule}"] if method == "tiles" else []
         if not files[rule].is_file():
-            own = [f"--ckpt_path={last}", f"--output={files[rule].parent}"]
-            call("predict", *common, *aggregation, *own)
+            options_of_run = [f"--ckpt_path={last}", f"--output={files[rule].parent}"]
+            call("predict", *common, *aggregation, *options_of_run)
     return files
 
 
@@ -111,7 +111,7 @@ def measured(rows: list[tuple[int, list[float]]]) -> dict[str, float]:
 
 
 def interval(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of so many images."""
+    """Wilson's 95 % interval of a share of images."""
     z = 1.96
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     spread = math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
@@ -127,7 +127,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--level", type=int, default=2, help="read images halved so often")
+    parser.add_argument("--level", type=int, default=2, help="number of halvings of images")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Every way to look at a large image, on the same images: what it reaches, and what it costs.
+"""Accuracy and cost of all methods for large images, on the same images.
 
     python -m benchmarks.large_images --root data/hrf
 
@@ -42,7 +42,7 @@ Costs: TypeAlias = dict[str, float]
 
 
 def main() -> None:
-    """Train what is not there yet, measure, and write both tables."""
+    """Train missing runs, measure, and write both tables."""
     options = _options()
     torch.set_num_threads(options.threads)
     photograph = sorted((options.root / "images").glob("11_*"))[0]
@@ -79,11 +79,13 @@ def segmentation(options: argparse.Namespace, photograph: Path) -> Iterator[str]
 
 def classification(options: argparse.Namespace, photograph: Path) -> Iterator[str]:
     """The lines of the table of classifiers."""
-    own = argparse.Namespace(**{**vars(options), "output": options.output / "classification"})
+    classification = argparse.Namespace(
+        **{**vars(options), "output": options.output / "classification"}
+    )
     yield from _head(["accuracy", "AUROC"])
     for method, rules in METHODS.items():
-        folds = [score(method, fold, own) for fold in range(options.folds)]
-        trained = own.output / method / "fold_0" / "train"
+        folds = [score(method, fold, classification) for fold in range(options.folds)]
+        trained = classification.output / method / "fold_0" / "train"
         checkpoint = trained / "checkpoints" / "last.ckpt"
         costs = _costs(_classifier, checkpoint, photograph, options)
         for rule in rules:
@@ -108,7 +110,7 @@ _Load: TypeAlias = Callable[[Path], tuple[nn.Module, Callable[[Tensor], object]]
 def _costs(
     part: _Load, checkpoint: Path, photograph: Path, options: argparse.Namespace
 ) -> dict[Mode, Costs]:
-    """Of both modes, each in a process that has done nothing before."""
+    """Measure both modes, each in a new process."""
     modes: tuple[Mode, ...] = ("predict", "train")
     result: dict[Mode, Costs] = {}
     for mode in modes:

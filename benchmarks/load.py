@@ -1,4 +1,4 @@
-"""Many images through one process: ``python benchmarks/load.py --images 10000``.
+"""Many images in one process: ``python benchmarks/load.py --images 10000``.
 
 Runs the command line of ``deformsample segment`` on a folder of small images, and looks, about a
 hundred times on the way, at this process's memory, open files, threads and child processes. What
@@ -28,7 +28,7 @@ from deformsample.segmenters import Segmenter
 
 @dataclass
 class Held:
-    """By this process at a moment."""
+    """Resources of this process at one time."""
 
     images: int
     memory_mb: float
@@ -38,7 +38,7 @@ class Held:
 
 
 def main() -> int:
-    """Print what is held on the way, and the growth."""
+    """Print the resources over time, and their growth."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--jobs", type=int, default=2)
@@ -66,14 +66,14 @@ def main() -> int:
 def told(moments: list[Held], images: int, seconds: float, allowed: float) -> int:
     """Print the table and the growth; returns the exit code."""
     print(" | ".join(field.name for field in fields(Held)))
-    for held in moments[:: max(1, len(moments) // 10)]:
-        print(" | ".join(f"{value:.0f}" for value in astuple(held)))
-    # A file that is being written at such a moment is no leak: the least of each part counts.
-    early = [held for held in moments if 0.1 * images <= held.images < 0.2 * images]
-    late = [held for held in moments if held.images >= 0.9 * images]
+    for moment in moments[:: max(1, len(moments) // 10)]:
+        print(" | ".join(f"{value:.0f}" for value in astuple(moment)))
+    # The minimum of each phase counts, since files can be open at single times.
+    early = [moment for moment in moments if 0.1 * images <= moment.images < 0.2 * images]
+    late = [moment for moment in moments if moment.images >= 0.9 * images]
     growth = [
-        min(getattr(held, field.name) for held in late)
-        - min(getattr(held, field.name) for held in early)
+        min(getattr(moment, field.name) for moment in late)
+        - min(getattr(moment, field.name) for moment in early)
         for field in fields(Held)[1:]
     ]
     print(
@@ -85,15 +85,15 @@ def told(moments: list[Held], images: int, seconds: float, allowed: float) -> in
 
 
 def look(output: Path, images: int, moments: list[Held], ended: threading.Event) -> None:
-    """Note what is held whenever another hundredth of the images is done."""
-    own = Path("/proc/self")
+    """Record resources after every hundredth of the images."""
+    process = Path("/proc/self")
     while not ended.wait(0.2):
         done = sum(1 for _ in output.glob("[!.]*.png")) if output.is_dir() else 0
         if done and done >= (moments[-1].images if moments else 0) + images / 100:
-            pages = int((own / "statm").read_text().split()[1])
-            tasks = list((own / "task").iterdir())
+            pages = int((process / "statm").read_text().split()[1])
+            tasks = list((process / "task").iterdir())
             children = sum(len((task / "children").read_text().split()) for task in tasks)
-            files = sum(1 for _ in (own / "fd").iterdir())
+            files = sum(1 for _ in (process / "fd").iterdir())
             memory = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
             moments.append(Held(done, memory, files, len(tasks), children))
 
@@ -115,23 +115,23 @@ def write_checkpoint(file: Path) -> None:
         "class_path": "deformsample.samplers.LearnedSampler",
         "init_args": {"network": {**network, "init_args": {"num_classes": 1, "widths": [4, 8]}}},
     }
-    own = {**network, "init_args": {"num_classes": 2, "widths": [4, 8]}}
+    segmentation = {**network, "init_args": {"num_classes": 2, "widths": [4, 8]}}
     downsampler = {
         "class_path": "deformsample.samplers.Downsampler",
         "init_args": {"sampler": sampler, "sampled_size": [16, 24]},
     }
     architecture = {
         "class_path": "deformsample.segmenters.SampledSegmenter",
-        "init_args": {"downsampler": downsampler, "network": own},
+        "init_args": {"downsampler": downsampler, "network": segmentation},
     }
     weights = build_part(Segmenter, architecture, "this benchmark").state_dict()
-    held = {
+    description = {
         "format": FORMAT,
         "segmenter": architecture,
         "classes": {"background": [0, 0, 0], "object": [255] * 3},
     }
     named = {f"segmenter.{key}": value for key, value in weights.items()}
-    torch.save({"state_dict": named, "deformsample": held}, file)
+    torch.save({"state_dict": named, "deformsample": description}, file)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def endless(data: SegmentationDataModule) -> Iterator[SegmentationBatch]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Duration of a call."""
+    """The duration of a call in seconds."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Memory that reading one file takes at most, for every pixel or voxel of it.
+"""Peak memory of reading one file, per pixel or voxel.
 
 python benchmarks/reading.py
 """
@@ -61,7 +61,7 @@ def take_labels(folder: Path) -> None:
 
 
 def megabytes(take: Callable[[Path], None], folder: Path) -> float:
-    """Of the highest memory beyond that at rest."""
+    """The peak memory above that at rest."""
     cpu = torch.device("cpu")
     return peak_memory(lambda: take(folder), cpu, memory_in_use(cpu))["megabytes"]
 

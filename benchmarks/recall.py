@@ -1,4 +1,4 @@
-"""How much of thin things is found? ``python benchmarks/recall.py CKPT --root HRF``.
+"""Recall of thin objects by width: ``python benchmarks/recall.py CKPT --root HRF``.
 
 Takes the given classes as one, divides its pixels by how wide it is there, and prints for each
 width the share of all its pixels, the share that is found, and the share of the found ones whose
@@ -18,11 +18,11 @@ from deformsample.data import SegmentationSplit
 from deformsample.data.from_config import build_data, read_config
 
 REACH = 15
-"""Side of the window, in pixels, in which the widest place counts."""
+"""Side in pixels of the window in which the largest width counts."""
 
 
 def main() -> None:
-    """Print a Markdown table, a line for each width."""
+    """Print a Markdown table, one line per width."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkpoint", metavar="CKPT")
     parser.add_argument("--config", default="hrf.yaml")
@@ -51,15 +51,16 @@ def main() -> None:
         radius = cv2.distanceTransform(thing.astype(np.uint8), cv2.DIST_L2, 5)
         width = 2 * cv2.dilate(radius, np.ones((REACH, REACH)))
         for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
-            own = thing & (width >= low) & (width < high)
-            count += [own.sum(), (own & found).sum(), (own & (answer == ground_truth)).sum()]
+            of_width = thing & (width >= low) & (width < high)
+            right = of_width & (answer == ground_truth)
+            count += [of_width.sum(), (of_width & found).sum(), right.sum()]
     total, hits, _ = counts.sum(axis=0)
     print(f"precision {hits / max(predicted, 1):.3f}, recall {hits / max(total, 1):.3f}\n")
     print("| width (pixels) | share | found | of these, the right class |\n|---|---|---|---|")
-    for (own, found_, right), low, high in zip(counts, edges[:-1], edges[1:], strict=True):
+    for (pixels, recalled, right), low, high in zip(counts, edges[:-1], edges[1:], strict=True):
         print(
-            f"| {low} to {high} | {own / max(total, 1):.2f} | {found_ / max(own, 1):.2f} "
-            f"| {right / max(found_, 1):.2f} |"
+            f"| {low} to {high} | {pixels / max(total, 1):.2f} | {recalled / max(pixels, 1):.2f} "
+            f"| {right / max(recalled, 1):.2f} |"
         )
 
 

@@ -1,4 +1,4 @@
-"""How much of an image downsampling leaves, at equal samples: content-aware against uniform.
+"""Restoration quality of content-aware and uniform downsampling, at equal samples.
 
     python benchmarks/restore.py --config hrf.yaml --root PATH
     python benchmarks/restore.py --config quickstart.yaml
@@ -27,7 +27,7 @@ from deformsample.samplers.downsampler import Downsampler
 
 
 def near_boundaries(labels: Tensor, distance: int) -> Tensor:
-    """(h, w) bool: the pixels within a distance of where two classes meet."""
+    """(h, w) bool: the pixels within a distance of a label boundary."""
     ids = labels.numpy()
     around = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
     return torch.from_numpy(cv2.dilate(ids, around) != cv2.erode(ids, around))
@@ -35,7 +35,7 @@ def near_boundaries(labels: Tensor, distance: int) -> Tensor:
 
 @torch.no_grad()
 def pictures(image: Tensor, options: argparse.Namespace) -> Iterator[Picture]:
-    """The image as each method samples it; checkpoints keep their own number of samples."""
+    """The image sampled by each method; checkpoints set their number of samples."""
     budget = image.shape[1] * image.shape[2] // options.side**2
     for bias in options.lod_bias:
         for name, sampler in UNTRAINED.items():
@@ -46,7 +46,7 @@ def pictures(image: Tensor, options: argparse.Namespace) -> Iterator[Picture]:
 
 
 def main() -> None:
-    """Print a Markdown table, a line for each method."""
+    """Print a Markdown table, one line per method."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--config", required=True)
     parser.add_argument("--root")
@@ -59,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     data = build_data(read_config(options.config), options.root, options.config)
     part = SegmentationSplit(data.dataset, data.splits[options.split][: options.images])
-    found: dict[str, list[list[float]]] = {}
+    values_of: dict[str, list[list[float]]] = {}
     for item in (part[number] for number in range(len(part))):
         image, near = item["image"], near_boundaries(item["labels"], options.distance)
         for picture in pictures(image, options):
@@ -69,11 +69,11 @@ def main() -> None:
                 for where in (None, near)
                 for value in restoration_quality(image / 255, restored, where).values()
             ]
-            found.setdefault(picture.title, []).append(values)
+            values_of.setdefault(picture.title, []).append(values)
     print(
         "| method | PSNR | SSIM | PSNR at boundaries | SSIM at boundaries |\n|---|---|---|---|---|"
     )
-    for title, rows in found.items():
+    for title, rows in values_of.items():
         psnr, ssim, psnr_near, ssim_near = (mean(column) for column in zip(*rows, strict=True))
         print(f"| {title} | {psnr:.2f} | {ssim:.4f} | {psnr_near:.2f} | {ssim_near:.4f} |")
 

@@ -1,7 +1,7 @@
-"""How fast are the steps of ours, beside what else does their job? ``python benchmarks/speed.py``.
+"""Speed of every step compared with alternatives: ``python benchmarks/speed.py``.
 
 All implementations of a task take turns in one run, so that a noisy machine slows them alike.
-Printed are medians, quartiles, and the ratio of each median to ours; read the ratios.
+Prints medians, quartiles, and the ratio of each median to that of the first row of a task.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Row = tuple[str, str, Sequence[float]]
 
 
 def main() -> None:
-    """Time everything, print it, and write it where ``--output`` says."""
+    """Run all measurements, print the tables, and write them to ``--output``."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -75,9 +75,9 @@ def main() -> None:
         "Values of the full image": value_tasks,
         "Sampling grid": grid_tasks,
         "Sampling grid, forward and backward": gradient_tasks,
-        "Everything before the network, beside reading the file": chain_tasks,
+        "All steps before the network, compared with reading the file": chain_tasks,
         "A photograph's labels, from the decoded image": whole_tasks,
-        "A training step, reading two files included": training_tasks,
+        "A training step, including reading two files": training_tasks,
         "How labels scale": scaling_tasks,
     }
     for title, tasks_on in sections.items():
@@ -101,12 +101,12 @@ def main() -> None:
 def compare(
     works: Mapping[str, Work], repeats: int, device: torch.device
 ) -> Mapping[str, Sequence[float]]:
-    """Seconds of every repeat of each work; they take turns, and the first turn does not count."""
+    """Seconds of every repeat of each work; they alternate, after one warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(repeats + 1):
         for name, work in works.items():
             slow = bool(seconds[name]) and seconds[name][-1] > 5
-            if slow and turn > 2:  # a rival of many seconds is measured twice
+            if slow and turn > 2:  # slow baselines are measured twice
                 continue
             start = time.perf_counter()
             work()
@@ -118,12 +118,12 @@ def compare(
 
 
 def label_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
-    """Ours; a regular grid's upsampling; SciPy's interpolation between scattered points; OpenCV."""
+    """Unwarping, upsampling of a regular grid, scattered interpolation of SciPy, and OpenCV."""
     tasks: dict[str, dict[str, Work]] = {}
     for classes, sampled, size in CASES:
         logits, grid = scene(classes, sampled, device)
         works: dict[str, Work] = {
-            "ours": partial(unwarp_labels, logits, grid, size),
+            "deformsample": partial(unwarp_labels, logits, grid, size),
             "torch, bilinear + argmax (regular grid)": partial(upsampled, logits, size),
         }
         if size[0] * size[1] <= 1 << 22:
@@ -141,8 +141,8 @@ def value_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
         colours, grid = scene(3, sampled, device)
         rows, columns = (axis(n, grid) for n in size)
         tasks[_case(3, sampled, size)] = {
-            "ours": partial(unwarp, colours, grid, size),
-            "ours, the inverse coordinates alone": partial(
+            "deformsample": partial(unwarp, colours, grid, size),
+            "deformsample, only inverse coordinates": partial(
                 inverse_coordinates, grid, rows, columns
             ),
             "torch, bilinear (regular grid)": partial(
@@ -159,7 +159,7 @@ def without_gradient(work: Work) -> None:
 
 
 def grid_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
-    """From a density map to a grid, beside the Gaussian grid and the sampler's network."""
+    """Transport grid, Gaussian grid and the sampler's network."""
     tasks: dict[str, dict[str, Work]] = {}
     for size in ((64, 128), (146, 219), (300, 300)):
         density = smooth(1, size, 1, device).mul(1.5).exp()
@@ -177,7 +177,7 @@ def grid_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
 
 
 def gradient_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
-    """Both grids, and the sums of the Gaussian one with the published two-dimensional kernel."""
+    """Both grids, and the Gaussian grid with the published two-dimensional kernel."""
     tasks: dict[str, dict[str, Work]] = {}
     for size in ((64, 128), (300, 300)):
         scores = smooth(1, size, 1, device).requires_grad_()
@@ -192,7 +192,7 @@ def gradient_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
 
 
 def chain_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
-    """Thumbnail, density, grid and warp together; and what reading the image costs."""
+    """Thumbnail, density, grid and warp together, and reading the image."""
     tasks: dict[str, dict[str, Work]] = {}
     folder = Path(tempfile.mkdtemp())
     for _, sampled, size in CASES[:2]:
@@ -202,7 +202,7 @@ def chain_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
         segmenter = (
             SampledSegmenter(Downsampler(sampler, sampled), torch.nn.Identity()).eval().to(device)
         )
-        works: dict[str, Work] = {"ours": partial(downsampled, segmenter, image)}
+        works: dict[str, Work] = {"deformsample": partial(downsampled, segmenter, image)}
         for suffix in ("jpg", "png"):
             file = folder / f"{size[0]}.{suffix}"
             cv2.imwrite(str(file), pixels)
@@ -214,7 +214,7 @@ def chain_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
 
 
 def whole_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
-    """Sampling, network and full-size labels: learned, and uniform as it is usually done."""
+    """Sampling, network and full-size labels: learned, and the standard uniform baseline."""
     classes, sampled, size = CASES[0]
     image = torch.from_numpy(photograph(size).transpose(2, 0, 1).copy())[None].to(device)
     network = HRNet(classes, name="hrnet_w18_small", stem_stride=1)
@@ -223,7 +223,7 @@ def whole_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
         segmenter = SampledSegmenter(Downsampler(sampler or UniformSampler(), sampled), network)
         segmenter = segmenter.eval().to(device)
         if sampler is not None:
-            works["ours, learned"] = partial(segmenter.segment, image)
+            works["deformsample, learned"] = partial(segmenter.segment, image)
         works[f"{name}, labels by bilinear upsampling"] = partial(usual, segmenter, image)
     return {_case(classes, sampled, size): works}
 
@@ -290,7 +290,7 @@ def train_step(
 
 
 def scaling_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
-    """Labels of larger images, of more samples, of more classes, of corners that all agree."""
+    """Labels of larger images, more samples, more classes, and agreeing corners."""
     size: Size = (1024, 2048)
     sampled: Size = (64, 128)
     works: dict[str, Work] = {}
@@ -311,13 +311,13 @@ def scaling_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
 
 
 def scene(classes: int, size: Size, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Smooth logits, as of objects some samples wide, and a grid that gathers samples."""
+    """Smooth logits of objects some samples wide, and a non-uniform grid."""
     logits = smooth(classes, size, 0, device)
     return logits, sampling_grid(softmax_density(smooth(1, size, 1, device)), size, 2.0)
 
 
 def smooth(channels: int, size: Size, seed: int, device: torch.device) -> Tensor:
-    """Random fields (1, channels, h, w) that vary over some twelve samples."""
+    """Random fields (1, channels, h, w) that vary over about twelve samples."""
     generator = torch.Generator().manual_seed(seed)
     coarse = [max(2, n // 12) for n in size]
     values = torch.randn(1, channels, *coarse, generator=generator)
@@ -325,7 +325,7 @@ def smooth(channels: int, size: Size, seed: int, device: torch.device) -> Tensor
 
 
 def photograph(size: Size) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Something that compresses like a photograph: smooth fields with fine noise."""
+    """An image that compresses like a photograph: smooth fields with fine noise."""
     values = smooth(3, (size[0] // 4, size[1] // 4), 2, torch.device("cpu"))
     values = F.interpolate(values, size, mode="bilinear", align_corners=True)[0] * 40 + 128
     values = values + torch.randn(values.shape, generator=torch.Generator().manual_seed(3)) * 4
@@ -339,12 +339,12 @@ def there_and_back(grid_of: Callable[[Tensor], Tensor], scores: Tensor) -> None:
 
 @torch.no_grad()
 def downsampled(segmenter: SampledSegmenter, image: Tensor) -> None:
-    """All that comes before the network."""
+    """All steps before the network."""
     segmenter.downsampler(image)
 
 
 def upsampled(logits: Tensor, size: Size) -> Tensor:
-    """What uniform sampling needs for its labels."""
+    """Labels of uniform sampling."""
     return F.interpolate(logits, size, mode="bilinear", align_corners=True).argmax(dim=1)
 
 
@@ -355,7 +355,7 @@ def usual(segmenter: SampledSegmenter, image: Tensor) -> Tensor:
 
 
 def remapped(logits: Tensor, grid: Tensor, size: Size) -> object:
-    """OpenCV's bilinear remap, its maps from our inverse coordinates."""
+    """OpenCV's bilinear remap with the inverse coordinates of this package."""
     rows, columns = (axis(n, grid) for n in size)
     points = to_pixels(inverse_coordinates(grid, rows, columns), tuple(logits.shape[2:]))  # type: ignore[arg-type]
     x, y = (points[0, ..., k].float().cpu().numpy() for k in (0, 1))
@@ -364,7 +364,7 @@ def remapped(logits: Tensor, grid: Tensor, size: Size) -> object:
 
 
 def scattered(logits: Tensor, grid: Tensor, size: Size) -> Any:
-    """SciPy's linear interpolation, with the triangulation that it needs."""
+    """SciPy's linear interpolation, including its triangulation."""
     return _scipy(LinearNDInterpolator, logits[0].flatten(1).T.cpu().numpy(), grid, size).argmax(-1)
 
 
@@ -384,7 +384,7 @@ def _scipy(
 
 
 def dense_grid(density: Tensor, sigma: float) -> Tensor:
-    """The grid by convolution with a two-dimensional kernel, as the published code works it out."""
+    """The grid by convolution with a two-dimensional kernel, as in the published code."""
     h, w = density.shape[2:]
     reach = [min(30, n // 2 - 1) for n in (h, w)]
     y, x = (torch.arange(-r, r + 1, device=density.device) for r in reach)
@@ -397,7 +397,7 @@ def dense_grid(density: Tensor, sigma: float) -> Tensor:
 
 
 def _memory_table() -> str:
-    """Each case in a process of its own, which has compiled what it needs."""
+    """Each case in a separate process, after compilation."""
     lines = ["| labels | memory above the result (MB) |", "|---|---|"]
     context = multiprocessing.get_context("spawn")
     for number, (classes, sampled, size) in enumerate(CASES):
@@ -408,18 +408,18 @@ def _memory_table() -> str:
 
 
 def peak_above(number: int) -> float:
-    """How far labels of a case raise a process's memory, less the result, in MB."""
+    """Peak memory of the labels of a case, without the result, in MB."""
     classes, sampled, size = CASES[number]
     logits, grid = scene(classes, sampled, torch.device("cpu"))
-    unwarp_labels(logits, grid, (sampled[0] + 1, sampled[1] + 1))  # compiled before
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak until now
+    unwarp_labels(logits, grid, (sampled[0] + 1, sampled[1] + 1))  # compiles first
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _highest()
     labels = unwarp_labels(logits, grid, size)
     return (_highest() - before - labels.numel()) / (1 << 20)
 
 
 def _highest() -> int:
-    """The highest memory of this process, in bytes; Linux only."""
+    """The peak memory of this process in bytes; Linux only."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
@@ -429,7 +429,7 @@ def _case(classes: int, sampled: Size, size: Size) -> str:
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    lines = ["| task | by | median (ms) | quartiles (ms) | to ours |", "|---|---|---|---|---|"]
+    lines = ["| task | by | median (ms) | quartiles (ms) | relative |", "|---|---|---|---|---|"]
     first: dict[str, float] = {}
     for task, name, seconds in rows:
         middle = median(seconds)

@@ -32,7 +32,7 @@ from deformsample.plotting import OKABE_ITO
 
 WIDTHS = (8, 16, 32, 64, 128)
 WHOLE = 0
-"""In place of a tile."""
+"""Tile side of a step on the whole image."""
 
 
 class Case(NamedTuple):
@@ -41,16 +41,16 @@ class Case(NamedTuple):
     side: int
     tile: int
     libraries: float
-    """MB before there was an image."""
+    """MB before the image was created."""
 
     megabytes: float
     seconds: float
     loss: float | None
-    """``None`` where it is extrapolated."""
+    """``None`` if extrapolated."""
 
 
 def main() -> None:
-    """Measure case by case, and print and write what is known."""
+    """Measure case by case, printing and writing the results so far."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sides", type=int, nargs="+", default=[1024, 2048, 4096, 8192])
     parser.add_argument("--tiles", type=int, nargs="+", default=[1024])
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def write(cases: Sequence[Case], folder: Path) -> None:
-    """A Markdown table, a CSV file and a plot of what is measured so far."""
+    """Write a Markdown table, a CSV file and a plot of the results so far."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "streaming.md").write_text(markdown(cases), encoding="utf-8")
     with (folder / "streaming.csv").open("w", newline="", encoding="utf-8") as file:
@@ -82,14 +82,14 @@ def write(cases: Sequence[Case], folder: Path) -> None:
 
 
 def run(side: int, tile: int) -> Case:
-    """Measure a case in a process of its own."""
+    """Measure a case in a separate process."""
     command = [sys.executable, __file__, "--case", str(side), str(tile)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return Case(*json.loads(done.stdout))
 
 
 def measure(side: int, tile: int) -> Case:
-    """Take a step on a small image to have everything loaded, then the one that counts."""
+    """Take a warm-up step on a small image, then measure one."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     layers = body()
@@ -115,12 +115,12 @@ def measure(side: int, tile: int) -> Case:
 
 
 def peak() -> float:
-    """The highest memory of this process so far, in MB."""
+    """The peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def body() -> nn.Sequential:
-    """Two convolutions with frozen norms and a pooling for each width."""
+    """Two convolutions with frozen norms and a pooling per width."""
     layers: list[nn.Module] = []
     before = 3
     for width in WIDTHS:
@@ -133,12 +133,12 @@ def body() -> nn.Sequential:
 
 
 def prepare(part: Tensor) -> Tensor:
-    """Bytes to about [-1, 1]."""
+    """Normalise uint8 to about [-1, 1]."""
     return part.float().div_(127.5).sub_(1)
 
 
 def extrapolated(cases: Sequence[Case], side: int) -> Case | None:
-    """What a whole image would take, from the two largest that were measured."""
+    """Extrapolate a whole image from the two largest measured ones."""
     if len(cases) < 2:
         return None
     small, large = cases[-2:]
@@ -151,7 +151,7 @@ def extrapolated(cases: Sequence[Case], side: int) -> Case | None:
 
 
 def name(tile: int) -> str:
-    """As it is shown."""
+    """The name of a case."""
     return f"streamed, tiles of {tile}" if tile else "whole"
 
 
@@ -184,11 +184,13 @@ def plot(cases: Sequence[Case]) -> Figure:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, 2)
     for tile, colour in zip(dict.fromkeys(case.tile for case in cases), OKABE_ITO, strict=False):
-        own = [case for case in cases if case.tile == tile]
+        selected = [case for case in cases if case.tile == tile]
         for panel, key, scale in ((panels[0], "megabytes", 1000), (panels[1], "seconds", 1)):
-            values = [getattr(case, key) / scale for case in own]
-            panel.plot([case.side for case in own], values, "-", color=colour, label=name(tile))
-            for case, value in zip(own, values, strict=True):
+            values = [getattr(case, key) / scale for case in selected]
+            panel.plot(
+                [case.side for case in selected], values, "-", color=colour, label=name(tile)
+            )
+            for case, value in zip(selected, values, strict=True):
                 fill = "white" if case.loss is None else colour
                 panel.plot(case.side, value, "o", color=colour, markerfacecolor=fill)
     for panel, label in zip(panels, ("memory (GB)", "core seconds"), strict=True):

@@ -1,4 +1,4 @@
-"""How good could labels be with these samples? ``python benchmarks/upper_bounds.py --root HRF``.
+"""Oracle upper bounds of grids: ``python benchmarks/upper_bounds.py --root HRF``.
 
 Gives every sample its true class, puts the classes back into the full image, and prints the IoU of
 every class: what no network can exceed that answers once for each sample. The second half of the
@@ -31,12 +31,12 @@ from deformsample.geometry import (
 from deformsample.metrics.iou import confusion, iou_report
 from deformsample.samplers import EdgeOptimalOracle
 
-Place = Callable[[Tensor], Tensor]
+GridOf = Callable[[Tensor], Tensor]
 """Labels (1, H, W) to a grid (1, h, w, 2)."""
 
 
 def main() -> None:
-    """Print a Markdown table, a line for each grid."""
+    """Print a Markdown table, one line per grid."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--config", default="hrf.yaml")
     parser.add_argument("--root")
@@ -51,10 +51,10 @@ def main() -> None:
     images = [torch.from_numpy(data.dataset.read_labels(s).copy())[None] for s in chosen]
     print("| grid |", " | ".join([*names, *(f"{name}, twice as dense" for name in names)]), "|")
     print("|---" * (1 + 2 * len(names)), "|", sep="")
-    for title, place in places(tuple(options.size)).items():
+    for title, grid_of in grids(tuple(options.size)).items():
         counts = torch.zeros(2, len(data.classes), len(data.classes), dtype=torch.long)
         for labels in images:
-            grid = place(labels)
+            grid = grid_of(labels)
             dense = resize_grid(grid, (2 * grid.shape[1] - 1, 2 * grid.shape[2] - 1))
             for count, used in zip(counts, (grid, dense), strict=True):
                 count += confusion(best_labels(labels, used, len(data.classes)), labels, len(count))
@@ -62,23 +62,25 @@ def main() -> None:
         print(f"| {title} |", *(f"{float(s[name]):.3f} |" for s in scores for name in names))
 
 
-def places(size: Size) -> dict[str, Place]:
-    """The grids to compare, by what the table calls them."""
-    found: dict[str, Place] = {"uniform": lambda labels: identity_grid(size, labels.float())}
+def grids(size: Size) -> dict[str, GridOf]:
+    """The grids to compare, by name."""
+    by_name: dict[str, GridOf] = {"uniform": lambda labels: identity_grid(size, labels.float())}
     for floor in (0.03, 0.1, 0.3):
         for sigmas in ((2.0,), (1.5,), (8.0, 2.0), (2.0, 2.0), (1.5, 1.5)):
             title = f"sigma {', then '.join(f'{s:g}' for s in sigmas)}, floor {floor:g}"
-            found[title] = partial(by_density, size=size, sigmas=sigmas, floor=floor)
+            by_name[title] = partial(by_density, size=size, sigmas=sigmas, floor=floor)
     for minimum in (0.05, 0.1, 0.2, 0.3):
-        found[f"transport, minimum {minimum:g}"] = partial(by_transport, size=size, minimum=minimum)
+        by_name[f"transport, minimum {minimum:g}"] = partial(
+            by_transport, size=size, minimum=minimum
+        )
     for coarse, smoothness in (((8, 8), 1.0), ((32, 48), 0.1), ((64, 96), 0.1), (size, 0.1)):
         title = "edge-optimal at {} x {}".format(*coarse) + f", lambda {smoothness:g}"
-        found[title] = partial(by_edges, size=size, coarse=coarse, smoothness=smoothness)
-    return found
+        by_name[title] = partial(by_edges, size=size, coarse=coarse, smoothness=smoothness)
+    return by_name
 
 
 def by_density(labels: Tensor, size: Size, sigmas: Sequence[float], floor: float) -> Tensor:
-    """Follow the boundaries' density; a second kernel works in the image that the first made."""
+    """Gaussian grids of the boundary density; a second kernel works in the warped image."""
     density = boundary_density(labels, size, blur=0.5, floor=floor, ignore_index=IGNORE_INDEX)
     grid = identity_grid(size, density)
     image_size = (labels.shape[1], labels.shape[2])
@@ -94,7 +96,7 @@ def by_density(labels: Tensor, size: Size, sigmas: Sequence[float], floor: float
 
 
 def by_transport(labels: Tensor, size: Size, minimum: float) -> Tensor:
-    """Realise the boundaries' density."""
+    """Transport grids of the boundary density."""
     density = boundary_density(labels, size, blur=0.5, floor=0.03, ignore_index=IGNORE_INDEX)
     return transport_grid(density, size, minimum=minimum)
 
@@ -107,7 +109,7 @@ def by_edges(labels: Tensor, size: Size, coarse: Size, smoothness: float) -> Ten
 def best_labels(labels: Tensor, grid: Tensor, classes: int) -> Tensor:
     """Full-size labels from the true classes of the samples."""
     small = warp_labels(labels, grid).long()
-    known = F.one_hot(small.clamp_max(classes), classes + 1)[..., :classes]  # none where ignored
+    known = F.one_hot(small.clamp_max(classes), classes + 1)[..., :classes]  # 0 for ignored pixels
     size = (labels.shape[1], labels.shape[2])
     return unwarp_labels(known.movedim(-1, 1).float(), grid, size)
 

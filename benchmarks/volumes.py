@@ -44,7 +44,7 @@ def write_volumes(folder: Path) -> None:
         )
     )
     tissue = np.stack([1 - grey - white, grey, white]).argmax(axis=0).astype(np.uint8)
-    # One slice of air more on each side: 240 x 240, as BraTS has it.
+    # One more slice of air on each side: 240 x 240, as in BraTS.
     rim = [((240 - side) // 2, (241 - side) // 2) for side in head.shape[:2]] + [(0, 0)]
     head, tissue = np.pad(head, rim), np.pad(tissue, rim)
     inside = np.flatnonzero((tissue > 0).any(axis=(0, 1)))
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _call(*arguments: str) -> None:
-    """In a process of its own: memory is measured."""
+    """Run a command in a separate process, since memory is measured."""
     subprocess.run([sys.executable, "-m", "deformsample", *arguments], check=True)
 
 
