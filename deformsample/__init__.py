@@ -20,7 +20,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch, or takes time, only when it is asked for."""
+    """Import names that need torch only when they are used."""
     if name == "__version__":
         return import_module("importlib.metadata").version("deformsample")
     if name not in _HOME:
