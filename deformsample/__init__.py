@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deformsample.inference.loading import load
     from deformsample.inference.model import ClassificationModel, Model, SegmentationModel
+    from deformsample.wrapping import segmenter
 
-__all__ = ["ClassificationModel", "Model", "SegmentationModel", "__version__", "load"]
+__all__ = ["ClassificationModel", "Model", "SegmentationModel", "__version__", "load", "segmenter"]
 
 _HOME = {
     "ClassificationModel": "deformsample.inference.model",
     "Model": "deformsample.inference.model",
     "SegmentationModel": "deformsample.inference.model",
     "load": "deformsample.inference.loading",
+    "segmenter": "deformsample.wrapping",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch, or takes time, only when it is asked for."""
+    """Import names that need torch only when they are used."""
     if name == "__version__":
         return import_module("importlib.metadata").version("deformsample")
     if name not in _HOME:

@@ -1,4 +1,4 @@
-"""What holds everywhere in this package.
+"""Conventions of the whole package.
 
 Images are (b, c, h, w), sizes (h, w), points (x, y), grids (b, h, w, 2) in [-1, 1] with
 ``align_corners=True``.
@@ -15,7 +15,7 @@ IGNORE_INDEX = 255
 """Label of pixels without a class."""
 
 STAGES = ("thumbnail", "density", "warp", "network", "unwarp")
-"""Steps of the method in a profile (``torch.profiler``), in their order."""
+"""Steps of the method in a profile (``torch.profiler``), in order."""
 
 Size: TypeAlias = tuple[int, int]
 """Height and width, in pixels, samples or cells."""

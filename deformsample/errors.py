@@ -1,4 +1,4 @@
-"""Errors that a user can cause and can mend."""
+"""Errors that a user can cause and correct."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Sequence
 
 
 class DeformsampleError(Exception):
-    """Base of all errors whose message alone tells a user what to do.
+    """Base of all errors that a user can correct.
 
-    The message is one line: what was expected, what came (which file, key or argument), and the
-    remedy. Command lines print it without a traceback.
+    The message is one line: what was expected, the value that was given (file, key or argument),
+    and the remedy. Commands print it without a traceback.
     """
 
 
 class ArgumentError(DeformsampleError, ValueError):
-    """An argument of a function or a key of a configuration has a value that cannot be used."""
+    """An argument of a function or a key of a configuration has an invalid value."""
 
 
 class DataError(DeformsampleError):
-    """A file of a data set, or an image to work on, is missing or cannot be used."""
+    """A file of a data set, or an input image, is missing or invalid."""
 
 
 class TrainingError(DeformsampleError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 class SamplingError(DeformsampleError):
-    """A sampler gives coordinates that are not finite."""
+    """A sampler returns non-finite coordinates."""
 
 
 class WriteError(DeformsampleError):
@@ -38,6 +38,6 @@ class CheckpointError(DeformsampleError):
 
 
 def listed(items: Sequence[object]) -> str:
-    """The first five, and how many there are beside."""
+    """The first five items, and the number of further ones."""
     shown = ", ".join(str(item) for item in items[:5])
     return f"{shown} and {len(items) - 5} more" if len(items) > 5 else shown

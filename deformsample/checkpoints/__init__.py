@@ -1,1 +1,1 @@
-"""What a checkpoint holds: read without running code, and built."""
+"""Checkpoints: reading them without executing code, and building models from them."""

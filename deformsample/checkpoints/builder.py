@@ -1,7 +1,7 @@
-"""Building what checkpoints describe.
+"""Building models from checkpoints.
 
-A checkpoint may come from anywhere, so what it describes is looked at before anything is imported:
-it can name modules of networks of the packages that :data:`TRUSTED` lists, and nothing else.
+Checkpoints are untrusted. Their description is checked before anything is imported: it can
+name only network modules of the packages in :data:`TRUSTED`.
 """
 
 from __future__ import annotations
@@ -19,27 +19,33 @@ from deformsample.errors import CheckpointError
 
 Part = TypeVar("Part", bound=nn.Module)
 
-TRUSTED = ("deformsample", "segmentation_models_pytorch", "timm", "torch.nn")
-"""Packages whose networks a checkpoint can be built of, unless the user trusts more."""
+TRUSTED = (
+    "deformsample",
+    "segmentation_models_pytorch",
+    "timm",
+    "torch.nn",
+    "torchvision.models.segmentation",
+)
+"""Packages whose networks a checkpoint can name by default."""
 
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-_OWN_WEIGHTS = frozenset({"weights", "encoder_weights"})
+_WEIGHT_FILES = frozenset({"weights", "encoder_weights", "weights_backbone"})
 _DEPTH = 50
 
 
 def build_part(
     kind: type[Part], architecture: object, source: object, trust: Sequence[str] = ()
 ) -> Part:
-    """Make a segmenter or a classifier from class paths and arguments.
+    """Build a segmenter or a classifier from class paths and arguments.
 
     Args:
-        kind: which of them.
+        kind: base class.
         architecture: ``class_path`` and ``init_args`` of a subclass.
-        source: what an error names.
-        trust: packages beside :data:`TRUSTED` whose networks it may name; they are imported.
+        source: name of the file in errors.
+        trust: further packages whose networks it can name; they are imported.
 
     Raises:
-        CheckpointError: it names something else, or cannot be built.
+        CheckpointError: it names another package, or cannot be built.
     """
     plain = _checked(architecture, (*TRUSTED, *trust), source)
     parser = ArgumentParser(exit_on_error=False)
@@ -50,32 +56,31 @@ def build_part(
     except Exception as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
-            f"Expected {source} to describe a {kind.__name__.lower()} that this version can "
-            f"build, but: {reason}"
+            f"Cannot build the {kind.__name__.lower()} of {source}: {reason}"
         ) from None
     assert isinstance(built, kind)
     return built
 
 
 def _checked(value: object, trusted: Sequence[str], source: object, depth: int = 0) -> Any:
-    """The same, without files of weights, which the checkpoint brings itself.
+    """The same without files of weights, which the checkpoint contains.
 
-    Strings are looked at too: the parser takes some for class paths, and others for YAML.
+    Strings are checked too, since the parser interprets some as class paths or YAML.
     """
     if depth > _DEPTH:
-        raise _refused(source, f"it is nested in more than {_DEPTH} levels")
+        raise _refused(source, f"it has more than {_DEPTH} nested levels")
     if isinstance(value, Mapping):
         if (path := value.get("class_path")) is not None:
             _check_class(path, trusted, source)
         return {
-            key: None if key in _OWN_WEIGHTS else _checked(item, trusted, source, depth + 1)
+            key: None if key in _WEIGHT_FILES else _checked(item, trusted, source, depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
         return [_checked(item, trusted, source, depth + 1) for item in value]
     if isinstance(value, str):
         if "class_path" in value:
-            raise _refused(source, "it hides a class path in a text")
+            raise _refused(source, "it has a class path in a string")
         if _IMPORT_PATH.fullmatch(value) and find_spec(value.partition(".")[0]):
             _check_class(value, trusted, source)
     return value
@@ -85,35 +90,38 @@ def _check_class(path: object, trusted: Sequence[str], source: object) -> None:
     if not isinstance(path, str) or not path.startswith(tuple(f"{name}." for name in trusted)):
         raise _refused(
             source,
-            f"it names {path!r}, which is of none of the packages {', '.join(trusted)}; if you "
-            "trust its package, and whom the file comes from, name the package (`trust=[...]`, "
+            f"it names {path!r}, which is in none of the packages {', '.join(trusted)}; if you "
+            "trust the package and the source of the file, add the package (`trust=[...]`, "
             "`--trust PACKAGE`)",
         )
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(import_module(module), name)
-    except Exception as error:  # a trusted package that is missing, or of another version
+        named = getattr(import_module(module), name)
+    except Exception as error:  # a missing package, or another version of it
         raise _refused(source, f"{path} cannot be imported: {error}") from None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise _refused(source, f"{path} is no module of a network")
+    # Functions of torchvision say what they build.
+    says = getattr(named, "__annotations__", {})
+    built = named if isinstance(named, type) else says.get("return")
+    if not (isinstance(built, type) and issubclass(built, nn.Module)):
+        raise _refused(source, f"{path} is no torch.nn.Module")
 
 
 def _refused(source: object, reason: str) -> CheckpointError:
-    return CheckpointError(f"Expected {source} to describe a network of known parts, but {reason}.")
+    return CheckpointError(f"Expected {source} to name only trusted networks, but {reason}.")
 
 
 def load_weights_into(part: nn.Module, weights: Mapping[str, Tensor], source: object) -> None:
-    """Fill a segmenter or a classifier with the weights of a checkpoint.
+    """Load the weights of a checkpoint into a segmenter or a classifier.
 
     Raises:
-        CheckpointError: they do not fit.
+        CheckpointError: the weights do not fit.
     """
     try:
         part.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
-            f"Expected weights that fit the {type(part).__name__} of {source}, but: {reason}"
+            f"Cannot load the weights of {source} into a {type(part).__name__}: {reason}"
         ) from None
 
 
@@ -121,8 +129,8 @@ def architecture(part: Mapping[str, Any], class_count: Mapping[str, int]) -> dic
     """Class paths and arguments of a segmenter or classifier, complete enough to build it.
 
     Args:
-        part: as configured.
-        class_count: what the network gets beside, from the data set.
+        part: the config of the model.
+        class_count: further arguments of the network, from the data set.
     """
     init_args = dict(part["init_args"])
     network = dict(init_args["network"])
@@ -132,10 +140,7 @@ def architecture(part: Mapping[str, Any], class_count: Mapping[str, int]) -> dic
 
 
 def _plain(value: Any) -> Any:
-    """Only dictionaries, lists and scalars, as a checkpoint may hold them.
-
-    Files of ``weights`` are left out: those of the checkpoint take their place.
-    """
+    """Dictionaries, lists and scalars for a checkpoint, without files of ``weights``."""
     if isinstance(value, Mapping):
         return {str(key): None if key == "weights" else _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

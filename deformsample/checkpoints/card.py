@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: its card, and the lines that show it."""
+"""The model card of a checkpoint, and its lines of text."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from deformsample.checkpoints.archive import PARTS
 
 
 def model_card(data: str | None, measured: Mapping[str, Tensor | float]) -> dict[str, Any]:
-    """What a checkpoint says of its training.
+    """The model card of a training.
 
     Args:
-        data: name of the data set's class.
-        measured: all that was logged last; the card keeps what is of validation and test.
+        data: class name of the data set.
+        measured: last logged metrics; the card keeps those of validation and test.
     """
     return {
         "data": data,
@@ -31,11 +31,11 @@ def model_card(data: str | None, measured: Mapping[str, Tensor | float]) -> dict
 
 
 def card(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The lines of a checkpoint's card: a name and a value each.
+    """The lines of a model card: names and values.
 
     Args:
-        path: of the file.
-        content: what it holds.
+        path: path of the checkpoint.
+        content: content of the checkpoint.
     """
     described = content["deformsample"]
     part = next(part for part in PARTS if part in described)
@@ -72,7 +72,7 @@ def card(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _predictions(curve: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What the error curves say, in the lines of a card."""
+    """The lines of a model card about error curves."""
     at = curve["budgets"].index(1.0)
     worth = _equivalent_budget(curve)
     more = f"more than {curve['budgets'][-1]:g}" if math.isinf(worth) else f"{worth:.1f}"
@@ -92,13 +92,13 @@ def _predictions(curve: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _equivalent_budget(curve: Mapping[str, Sequence[float]]) -> float:
-    """How many times as many uniform samples would have the error of the sampler's.
+    """The relative number of uniform samples with the same predicted error.
 
     Args:
-        curve: as cards hold it.
+        curve: budget curve of a card.
 
     Returns:
-        Interpolated in the logarithms; infinite beyond the largest budget of the curve.
+        Log-interpolated; infinite beyond the largest budget of the curve.
     """
     error = math.log(curve["sampled"][list(curve["budgets"]).index(1.0)])
     budgets, uniform = np.log(curve["budgets"]), np.log(curve["uniform"])
@@ -108,7 +108,7 @@ def _equivalent_budget(curve: Mapping[str, Sequence[float]]) -> float:
 
 
 def _name(part: Mapping[str, Any]) -> str:
-    """A part's class, and its plain arguments."""
+    """Class name and plain arguments of a configured object."""
     plain = {
         name: value
         for name, value in part.get("init_args", {}).items()

@@ -1,4 +1,4 @@
-"""Classifiers: from an image to one score per class, or to a single score."""
+"""Classifiers: one score per class of an image, or a single score."""
 
 from deformsample.classifiers.aggregation import (
     Aggregation,

@@ -1,4 +1,4 @@
-"""From the scores of tiles to those of the whole image."""
+"""Aggregation of the scores of tiles."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ Aggregation: TypeAlias = Literal["majority", "mean", "maximum"]
 
 
 def majority_vote(scores: Tensor) -> Tensor:
-    """Every tile has a vote; a tie goes to the tied class of the highest mean probability.
+    """Majority vote of the tiles; ties are resolved by the mean probability.
 
-    The probability of a class is its share of ``t + 1`` votes: one of each tile, and one more that
-    the classes share by their mean probability. That share is below one whole vote, so it decides
-    ties and nothing else, and no class is impossible.
+    The probability of a class is its share of ``t + 1`` votes: one per tile, and one that is
+    divided among the classes by their mean probability, which only decides ties.
 
     Args:
         scores: (b, t, k) of t tiles for k classes.
 
     Returns:
-        (b, k), logarithms of the probabilities. Votes have no gradient.
+        (b, k) log probabilities. Votes have no gradient.
 
     Raises:
-        ArgumentError: there is one class only.
+        ArgumentError: fewer than two classes.
     """
     tiles, classes = scores.shape[1:]
     if classes < 2:
@@ -41,22 +40,22 @@ def majority_vote(scores: Tensor) -> Tensor:
 
 
 def mean_probability(scores: Tensor) -> Tensor:
-    """The mean of the tiles' probabilities; of a single score, its mean.
+    """The mean probability of the tiles, or the mean of a single score.
 
     Args:
         scores: (b, t, k) of t tiles for k classes.
 
     Returns:
-        (b, k), logarithms of the probabilities, or the mean score (b, 1).
+        (b, k) log probabilities, or the mean score (b, 1).
     """
     if scores.shape[2] == 1:
         return scores.mean(dim=1)
-    # By logarithms: the probability of a class may be too small for a float.
+    # In logarithms, since probabilities can underflow.
     return scores.log_softmax(dim=2).logsumexp(dim=1) - math.log(scores.shape[1])
 
 
 def maximum_score(scores: Tensor) -> Tensor:
-    """The largest raw score of any tile, class by class; probabilities are its softmax.
+    """The largest raw score of any tile for each class; probabilities are its softmax.
 
     Args:
         scores: (b, t, k) of t tiles for k classes.

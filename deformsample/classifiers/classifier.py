@@ -1,4 +1,4 @@
-"""What every classifier can do, however it goes about an image."""
+"""The base class of classifiers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from deformsample.samplers.normalize import Normalize
 
 
 class Classifier(nn.Module, ABC):
-    """From an image to its scores.
+    """Predicts the scores of an image.
 
     Args:
         network: normalised image (b, 3, h, w) to scores (b, k).
-        downsampler: what samples the image, if anything does.
+        downsampler: downsamples the image; ``None`` for full resolution.
     """
 
     downsampler: Downsampler | None
@@ -29,13 +29,13 @@ class Classifier(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the classifier is."""
+        """The device of the classifier."""
         return self.normalize.mean.device
 
     @property
     @abstractmethod
     def display_name(self) -> str:
-        """Names the classifier in tables."""
+        """The name of the classifier in tables."""
 
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
@@ -45,6 +45,5 @@ class Classifier(nn.Module, ABC):
             image: (b, 3, H, W), uint8, or float in [0, 1].
 
         Returns:
-            (b, k), whose softmax is the probability of each of k classes. A single score (k = 1)
-            is what it is.
+            (b, k) logits of k classes, or a single score (k = 1).
         """

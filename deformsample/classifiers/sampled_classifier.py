@@ -1,4 +1,4 @@
-"""Classification of a small, sampled image (Recasens et al. 2018)."""
+"""Classification of a downsampled image (Recasens et al. 2018)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from deformsample.samplers.downsampler import Downsampler
 
 
 class SampledClassifier(Classifier):
-    """Sample an image through a grid, and classify the small image.
+    """Downsample an image, and classify the small image.
 
-    With a learned sampler, the two are trained jointly: no ground truth says where the samples
-    should lie, so the loss of the classes moves them, through the warp, by the differences of the
-    image around them. After Recasens et al., "Learning to Zoom: a Saliency-Based Sampling Layer for
-    Neural Networks" (ECCV 2018).
+    A learned sampler is trained jointly: the classification loss moves the samples through the
+    gradient of the warp. After Recasens et al., "Learning to Zoom: a Saliency-Based Sampling Layer
+    for Neural Networks" (ECCV 2018).
 
     Args:
-        downsampler: brings the image to few samples.
+        downsampler: downsamples the image.
         network: normalised image (b, 3, h, w) to scores (b, k).
     """
 
@@ -32,7 +31,7 @@ class SampledClassifier(Classifier):
 
     @property
     def display_name(self) -> str:
-        """That of the sampler."""
+        """The name of the sampler."""
         return self.downsampler.sampler.display_name
 
     @override

@@ -1,4 +1,4 @@
-"""Classification of the whole image at full resolution, by streaming (Pinckaers et al. 2020)."""
+"""Full-resolution classification by streaming (Pinckaers et al. 2020)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from deformsample.samplers.image_source import white
 class StreamedClassifier(Classifier):
     """Classify a whole image at full resolution, in the memory of a tile.
 
-    Training sees every pixel of the image in every step, and has the exact gradient of it; see
+    Every training step sees all pixels and has their exact gradient; see
     :class:`~deformsample.networks.Streamed`.
 
     Args:
-        network: has a ``body``, from a normalised image to features (b, c, h, w), that can be
-            streamed, and a ``head``, from all of the features to scores (b, k). The streamed body
-            takes the place of the body, and stays in evaluation mode: statistics of a norm would be
+        network: network with a ``body`` that can be streamed, from a normalised image to features
+            (b, c, h, w), and a ``head`` from all features to scores (b, k). The body is replaced by
+            its streamed version, and stays in evaluation mode, since statistics of norms would be
             those of a tile.
-        tile: pixels of the image that are in work at a time, per side, overlap included.
+        tile: side of a tile in image pixels, including overlap.
 
     Raises:
-        ArgumentError: the network has not the two parts, or its body cannot be streamed so.
+        ArgumentError: the network has no body and head, or its body cannot be streamed.
     """
 
     def __init__(self, network: nn.Module, tile: int = 1024) -> None:
@@ -34,9 +34,9 @@ class StreamedClassifier(Classifier):
         body, head = (getattr(network, name, None) for name in ("body", "head"))
         if not isinstance(body, nn.Module) or not isinstance(head, nn.Module):
             raise ArgumentError(
-                "Expected a `network` with a `body` and a `head` to stream, but "
-                f"{type(network).__name__} has not both: take deformsample.networks.TimmClassifier "
-                "or ConvClassifier."
+                "Expected a `network` with a `body` and a `head` to stream, but got "
+                f"{type(network).__name__}: use deformsample.networks.TimmClassifier or "
+                "ConvClassifier."
             )
         network.body = Streamed(body, tile, self._prepared)
         self.tile = tile
@@ -44,23 +44,23 @@ class StreamedClassifier(Classifier):
 
     @property
     def display_name(self) -> str:
-        """The side of a tile."""
+        """The side of the tiles."""
         return f"streamed in tiles of {self.tile}"
 
     @override
     def forward(self, image: Tensor) -> Tensor:
-        white(image)  # before a part of it is looked at
+        white(image)  # checks the image
         with record_function("network"):
             scores: Tensor = self.network(image)
         return scores
 
-    def train(self, mode: bool = True) -> StreamedClassifier:  # noqa: FBT001, FBT002 - torch's own
-        """Leave the body in evaluation mode."""
+    def train(self, mode: bool = True) -> StreamedClassifier:  # noqa: FBT001, FBT002 - signature of torch
+        """Keep the body in evaluation mode."""
         super().train(mode)
         body: nn.Module = self.network.body  # type: ignore[assignment]
         body.eval()
         return self
 
-    def _prepared(self, part: Tensor) -> Tensor:
-        normalized: Tensor = self.normalize(part / white(part))
+    def _prepared(self, tile: Tensor) -> Tensor:
+        normalized: Tensor = self.normalize(tile / white(tile))
         return normalized

@@ -1,4 +1,4 @@
-"""Classification tile by tile, at full resolution."""
+"""Tiled classification at full resolution."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _RULES: dict[Aggregation, Callable[[Tensor], Tensor]] = {
 
 
 class TiledClassifier(Classifier):
-    """Classify tiles, and conclude from their scores to the image.
+    """Classify tiles, and aggregate their scores.
 
-    In training, one tile is cut from each image at random, and learns the image's class. Else tiles
-    lie at even distances from border to border, and ``aggregation`` makes one of their scores. An
-    image that is smaller than a tile is continued by its last row and column.
+    Training uses one random tile of each image with the label of the image. Otherwise, evenly
+    spaced tiles cover the image. An image smaller than a tile is padded by repeating its last row
+    and column.
 
     Args:
         network: normalised tile (b, 3, h, w) to scores (b, k).
         tile: (height, width) of a tile in pixels.
-        overlap: share of a tile that the next one sees again, at least; in [0, 1).
+        overlap: smallest overlap of neighbouring tiles, as a fraction of a tile, in [0, 1).
         aggregation: ``majority`` vote, ``mean`` of the probabilities, or ``maximum`` of the raw
             scores; see :func:`majority_vote`, :func:`mean_probability`, :func:`maximum_score`.
-        tiles_at_once: how many tiles the network gets at a time outside of training, at most (one
-            of each image of the batch, at least).
+        tiles_at_once: maximum number of tiles per forward pass outside of training (at least one of
+            each image of the batch).
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class TiledClassifier(Classifier):
 
     @property
     def display_name(self) -> str:
-        """Size of the tiles, and the rule."""
+        """The size of the tiles, and the aggregation."""
         return f"tiles of {self.tile[0]} x {self.tile[1]}, {self.aggregation}"
 
     def forward(self, image: Tensor) -> Tensor:
-        """Scores of a random tile of each image in training, else of the image.
+        """Scores of a random tile of each image in training, otherwise of the image.
 
         Args:
-            image: as of :class:`Classifier`.
+            image: as in :class:`Classifier`.
 
         Returns:
             (b, k); without gradient outside of training.
@@ -99,9 +99,9 @@ class TiledClassifier(Classifier):
         )
         at_once = max(1, self.tiles_at_once // len(image))
         scores: list[Tensor] = []
-        while some := list(itertools.islice(corners, at_once)):
-            tiles = torch.cat([image[:, :, y : y + h, x : x + w] for y, x in some])
-            scores.append(self._scores(tiles).unflatten(0, (len(some), len(image))))
+        while chunk := list(itertools.islice(corners, at_once)):
+            tiles = torch.cat([image[:, :, y : y + h, x : x + w] for y, x in chunk])
+            scores.append(self._scores(tiles).unflatten(0, (len(chunk), len(image))))
         return torch.cat(scores).transpose(0, 1)
 
     def _scores(self, tiles: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the commands that work on many image files share."""
+"""Batch processing of image files."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from deformsample.files.images import image_files
 from deformsample.files.reading import read_text
 
 Work = Callable[[Path, Path], None]
-"""Reads the first file, writes the second."""
+"""Reads the first file and writes the second."""
 
 
 def add_batch_arguments(parser: argparse.ArgumentParser) -> None:
-    """The images to work on, and where results go."""
+    """Options for input images and output files."""
     parser.add_argument(
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="image file, folder of image files, pattern, or @FILE with one of these a line",
+        help="image file, folder of image files, pattern, or @FILE with one of these per line",
     )
     parser.add_argument(
         "--output", required=True, metavar="DIR", type=Path, help="folder to write to"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="images at a time (%(default)s)")
     parser.add_argument(
-        "--skip-existing", action="store_true", help="leave images out whose output is there"
+        "--jobs", type=int, default=1, help="number of parallel images (%(default)s)"
+    )
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="skip images whose output exists"
     )
 
 
 def process_each(
     options: argparse.Namespace, work: Work, suffix: Callable[[Path], str] = lambda _: ".png"
 ) -> None:
-    """Work on every image; go on after a failure, and report all failures in the end."""
+    """Process every image; continue after failures, and report them at the end."""
     if options.jobs < 1:
         raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
     targets = _targets(listed(options.images), options.output, suffix)
@@ -58,26 +60,22 @@ def process_each(
                 raise
     done = f"{len(todo) - len(failures)} of {len(targets)} images written to {options.output}"
     skipped = len(targets) - len(todo)
-    print(done + (f", {skipped} were there already" if skipped else ""))
+    print(done + (f", {skipped} skipped" if skipped else ""))
     if failures:
         first = next(failures[source] for source, _ in todo if source in failures)
         raise DataError(f"{len(failures)} of {len(todo)} images failed: {first}")
 
 
 def listed(inputs: Sequence[str]) -> list[Path]:
-    """The image files that inputs name, in their order, each once.
+    """The image files of inputs, in order and without duplicates.
 
     Args:
-        inputs: files, folders, patterns, or ``@FILE`` with one of these a line.
+        inputs: files, folders, patterns, or ``@FILE`` with one of these per line.
 
     Raises:
-        DataError: a folder or a pattern without images, or a list that is not there.
+        DataError: a folder or a pattern without images, or a missing list.
     """
-    found: dict[Path, None] = {}
-    for given in inputs:
-        for path in _named(given):
-            found[path] = None
-    return list(found)
+    return list(dict.fromkeys(path for given in inputs for path in _named(given)))
 
 
 def _named(given: str) -> list[Path]:
@@ -107,11 +105,11 @@ def _targets(
         if target in targets:
             raise ArgumentError(
                 f"Expected images of different names, but {targets[target]} and {image} would both "
-                f"be written to {target}: use one output folder for each."
+                f"be written to {target}: use different output folders."
             )
         if target.resolve() in inputs:
             raise ArgumentError(
-                f"Expected an output folder other than that of the images: {target} is an input."
+                f"Expected an output folder without input images, but {target} is an input."
             )
         targets[target] = image
     return [(image, target) for target, image in targets.items()]

@@ -1,4 +1,4 @@
-"""``deformsample benchmark``: methods, budgets and seeds compared."""
+"""``deformsample benchmark``: compare methods, budgets and seeds."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, help="plan, such as benchmarks/hrf.yaml")
     parser.add_argument("--root", help="folder of the data")
     parser.add_argument("--output", type=Path, help="folder (default: runs/benchmark/PLAN)")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="number of parallel runs (%(default)s)")
     parser.add_argument("--method", action="append", help="only this method; can be repeated")
     parser.add_argument("--budget", action="append", help="only this budget; can be repeated")
     parser.add_argument("--seeds", type=int, nargs="+", help="only these of the plan's seeds")
     parser.add_argument(
-        "--option", action="append", default=[], help="for every run, as --option=--data.cache=DIR"
+        "--option", action="append", default=[], help="for every run: --option=--data.cache=DIR"
     )
-    parser.add_argument("--report", action="store_true", help="only write tables of what is done")
+    parser.add_argument(
+        "--report", action="store_true", help="only write the tables of finished runs"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do all runs of a plan, and write tables."""
+    """Run a plan, and write its tables."""
     from deformsample.evaluation.plan import read_plan, runs
     from deformsample.evaluation.report import collect, curves, markdown, write_csv
     from deformsample.evaluation.runner import measure_costs, train_and_measure
@@ -51,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     rows = collect(plan, every)
     if not rows:
         raise DataError(
-            f"Expected runs that are done in {output}, but there is none yet: leave out `--report`."
+            f"Expected finished runs in {output}, but found none: leave out `--report`."
         )
     write_csv(rows, output / "results.csv")
     table = markdown(plan, rows)

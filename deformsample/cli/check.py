@@ -1,4 +1,4 @@
-"""``deformsample check``: all that is wrong with a data set, before training."""
+"""``deformsample check``: check a data set before training."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
         SegmentationDataModule,
         SegmentationSample,
     )
-    from deformsample.data.checking import Checked, Finding, One
+    from deformsample.data.checking import Checked, Finding, Sample
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.description = (
         "Read every image and label file of a data set as training would, and list all "
-        "that is wrong at once. The exit code is 1 where training would stop."
+        "errors. The exit code is 1 if training would stop."
     )
     parser.add_argument("--config", required=True, help="config with a data set")
     parser.add_argument("--root", help="folder of the data")
-    parser.add_argument("--jobs", type=int, default=2, help="images at a time (%(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="number of parallel images (%(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -58,12 +60,13 @@ def run(options: argparse.Namespace) -> None:
     check = check_of(data)
     try:
         splits = data.place(samples)
-    except DataError as error:  # such as a split file that names an image without labels
+    except DataError as error:  # such as an image of a split file without labels
         splits, faults = {"all": samples}, [*faults, str(error)]
     checked = {
-        split: _split(split, placed, check, names, options.jobs) for split, placed in splits.items()
+        split: _split(split, in_split, check, names, options.jobs)
+        for split, in_split in splits.items()
     }
-    findings = [f for samples in checked.values() for one in samples for f in one.findings]
+    findings = [f for in_split in checked.values() for sample in in_split for f in sample.findings]
     findings += [Finding(fault, fatal=True) for fault in faults]
     findings += [*equal_images(checked), *_empty(checked, names)]
     for finding in sorted(findings, key=lambda finding: not finding.fatal):
@@ -87,7 +90,11 @@ def _classification(data: ClassificationDataModule) -> Callable[[ClassificationS
 
 
 def _split(
-    split: str, samples: Sequence[One], check: Callable[[One], Checked], names: list[str], jobs: int
+    split: str,
+    samples: Sequence[Sample],
+    check: Callable[[Sample], Checked],
+    names: list[str],
+    jobs: int,
 ) -> list[Checked]:
     from deformsample.data.checking import check_all
 
@@ -101,7 +108,8 @@ def _summary(split: str, checked: Sequence[Checked], names: Sequence[str]) -> st
     from deformsample.data.checking import class_shares
 
     sizes = sorted(
-        {one.size for one in checked if one.counts is not None}, key=lambda s: s[0] * s[1]
+        {sample.size for sample in checked if sample.counts is not None},
+        key=lambda size: size[0] * size[1],
     )
     if not sizes:
         return f"{split}: {len(checked)} images"
@@ -114,12 +122,13 @@ def _summary(split: str, checked: Sequence[Checked], names: Sequence[str]) -> st
 def _empty(checked: dict[str, list[Checked]], names: Sequence[str]) -> list[Finding]:
     from deformsample.data.checking import Finding, class_shares
 
-    found = []
+    findings = []
     for split, samples in checked.items():
         if not samples:
-            found.append(Finding(f"{split} has no images.", fatal=split != "test"))
+            findings.append(Finding(f"{split} has no images.", fatal=split != "test"))
             continue
         missing = [name for name, share in class_shares(samples, names).items() if share == 0]
         if missing:
-            found.append(Finding(f"{split} has nothing of: {', '.join(missing)}.", fatal=False))
-    return found
+            text = f"{split} has no pixels or images of: {', '.join(missing)}."
+            findings.append(Finding(text, fatal=False))
+    return findings

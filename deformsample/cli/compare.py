@@ -1,4 +1,4 @@
-"""``deformsample compare``: how methods treat one image, as a page or a picture."""
+"""``deformsample compare``: compare methods on one image, as a page or a picture."""
 
 from __future__ import annotations
 
@@ -20,51 +20,53 @@ if TYPE_CHECKING:
     from deformsample.plotting import Picture
 
 Scores = dict[str, dict[str, float]]
-"""By method, then by what is measured."""
+"""By method, then by metric."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.description = (
-        "Show how methods sample, restore and segment one image: as a page with a "
-        "slider that any browser opens (--output x.html), or as a picture (--output x.png)."
+        "Compare how methods sample, restore and segment one image: as an HTML page with a "
+        "slider (--output x.html), or as a picture (--output x.png)."
     )
     parser.add_argument(
         "models",
         nargs="+",
         metavar="MODEL",
-        help="checkpoint; or `detail` or `uniform`, which need no training",
+        help="checkpoint, or one of the untrained samplers `detail` and `uniform`",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--image", metavar="FILE", help="an image without ground truth")
     source.add_argument("--config", help="config with a data set: image and ground truth")
     parser.add_argument("--root", help="with --config: folder of the data")
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
-    parser.add_argument("--index", type=int, default=0, help="number of the image in its split")
+    parser.add_argument("--index", type=int, default=0, help="index of the image in its split")
     parser.add_argument("--output", required=True, metavar="FILE", type=Path, help="html or png")
     parser.add_argument(
         "--pixels",
         type=int,
         metavar="N",
-        help="so many samples at most for `detail` and `uniform` (default: as many as the first "
-        "checkpoint takes, or 1 of 64 pixels)",
+        help="maximum number of samples for `detail` and `uniform` (default: that of the first "
+        "checkpoint, or 1 of 64 pixels)",
     )
     parser.add_argument(
         "--regions",
         type=Path,
         metavar="PNG",
-        help="with --config: also draw, at full resolution, where the first two differ most",
+        help="with --config: also draw the regions where the first two differ most",
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Draw one image as each method treats it."""
+    """Compare methods on one image."""
     from deformsample.inference.loading import UNTRAINED, load
     from deformsample.inference.model import SegmentationModel
     from deformsample.plotting import comparison_figure, comparison_page
 
     if options.output.suffix not in (".html", ".png"):
-        raise ArgumentError(f"Expected `--output` to end in .html or .png, not {options.output}.")
+        raise ArgumentError(
+            f"Expected `--output` to end in .html or .png, but got {options.output}."
+        )
     given = [name for name in options.models if name not in UNTRAINED]
     models = {
         name: load(name, options.device, options.trust, kind=SegmentationModel) for name in given
@@ -91,14 +93,15 @@ def run(options: argparse.Namespace) -> None:
 def _common_classes(models: Sequence[SegmentationModel]) -> Mapping[str, Colour]:
     classes = models[0].classes if models else {}
     if any(list(model.classes) != list(classes) for model in models):
-        raise ArgumentError("Expected checkpoints with the same classes, but they differ.")
+        given = [list(model.classes) for model in models]
+        raise ArgumentError(f"Expected checkpoints with the same classes, but got {given}.")
     return classes
 
 
 def _pictures(
     options: argparse.Namespace, models: Mapping[str, SegmentationModel], image: Tensor
 ) -> list[Picture]:
-    """In the order of the arguments; checkpoints first say how many samples there are."""
+    """Pictures in the order of the arguments; checkpoints run first to get their sampled size."""
     import torch
 
     from deformsample.inference.loading import UNTRAINED, chosen_device, default_budget, untrained
@@ -135,12 +138,12 @@ def _segmented(model: SegmentationModel, batch: Tensor) -> Picture:
 
 
 def _titled(pictures: Sequence[Picture], names: Sequence[str]) -> list[Picture]:
-    """Titles that tell the pictures apart: with the file, or a number, where the method is one."""
+    """Unique titles: with the file name or an index if methods are equal."""
     titles = [picture.title for picture in pictures]
     for candidates in (
         titles,
         [f"{title} ({name})" for title, name in zip(titles, names, strict=True)],
-        [f"{title} ({number})" for number, title in enumerate(titles, start=1)],
+        [f"{title} ({index})" for index, title in enumerate(titles, start=1)],
     ):
         if len(set(candidates)) == len(candidates):
             break
@@ -159,8 +162,8 @@ def _scores(
         row: dict[str, float] = {}
         if ground_truth is not None and picture.labels is not None:
             ious = class_iou(confusion(picture.labels.cpu(), ground_truth, len(names)))
-            there = {k: v for k, v in zip(names, ious.tolist(), strict=True) if v == v}  # not NaN
-            row = {f"IoU {name}": value for name, value in there.items()}
+            named = zip(names, ious.tolist(), strict=True)
+            row = {f"IoU {name}": iou for name, iou in named if iou == iou}  # not NaN
             row["mean IoU"] = float(ious.nanmean())
         restored = picture.restored((image.shape[1], image.shape[2])).cpu()
         quality = restoration_quality(original, restored)
@@ -192,8 +195,8 @@ def _draw_regions(
     shown = {p.title: p.labels.cpu() for p in pictures if p.labels is not None}
     if ground_truth is None or len(shown) < 2:
         raise ArgumentError(
-            "Expected `--config` and at least two checkpoints with `--regions`: it draws where "
-            "two differ most from the ground truth."
+            "Expected `--config` and at least two checkpoints with `--regions`, which compares two "
+            "predictions with the ground truth."
         )
     side = max(1, min(ground_truth.shape) // 8)
     first, second, *_ = shown.values()

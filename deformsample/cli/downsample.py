@@ -12,20 +12,20 @@ from deformsample.errors import ArgumentError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.description = (
-        "Write each image as a small PNG, which holds its sampling grid, too: "
-        "`deformsample restore` brings it back to full size."
+        "Write each image as a small PNG with its sampling grid. "
+        "`deformsample restore` restores it to full size."
     )
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="checkpoint of a run; or without any training: `detail` (many samples where the image "
-        "has detail) or `uniform`",
+        help="checkpoint, or an untrained sampler: `detail` (more samples where the image has "
+        "detail) or `uniform`",
     )
     parser.add_argument(
         "--pixels",
         type=int,
         metavar="N",
-        help="with `detail` and `uniform`: so many samples at most (default: 1 of 64 pixels)",
+        help="maximum number of samples for `detail` and `uniform` (default: 1 of 64 pixels)",
     )
     add_batch_arguments(parser)
 
@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> None:
 
     if options.pixels is not None and options.model not in UNTRAINED:
         raise ArgumentError(
-            "Expected `--pixels` with `detail` or `uniform` only: a checkpoint has its own budget."
+            "Expected `--pixels` only with `detail` or `uniform`, but got it with "
+            f"{options.model}: a checkpoint sets the number of samples."
         )
     if options.pixels is not None and options.pixels < 4:
         raise ArgumentError(f"Expected `--pixels` of at least 4, but got {options.pixels}.")
@@ -64,8 +65,8 @@ def run(options: argparse.Namespace) -> None:
                 options.model, options.pixels or default_budget(size)
             ).to(device)
             sampled = downsampler(image)
-        of_image = (sampled.image, sampled.grid, sampled.density)
-        small, grid, density = (t[0].cpu() for t in of_image)
+        tensors = (sampled.image, sampled.grid, sampled.density)
+        small, grid, density = (t[0].cpu() for t in tensors)
         content = SampledImage(as_pixels(small), grid.numpy(), density[0].numpy(), size)
         write_sampled(target, content)
 

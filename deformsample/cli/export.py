@@ -1,4 +1,4 @@
-"""``deformsample export``: a checkpoint for programs without this package's models."""
+"""``deformsample export``: export a checkpoint for programs without this package."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from deformsample.errors import ArgumentError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.description = (
-        "Write a checkpoint as one graph, from an image (1, 3, H, W) uint8 to logits "
-        "at its samples and their grid; `deformsample.kernels.unwarp_labels` makes these the label "
-        "of every pixel, without torch."
+        "Export a checkpoint as one graph, from an image (1, 3, H, W) uint8 to logits at its "
+        "samples and their grid. `deformsample.kernels.unwarp_labels` turns them into the label of "
+        "every pixel, without torch."
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
     parser.add_argument(
@@ -29,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=int,
         metavar=("H", "W"),
-        help="height and width of the images to come",
+        help="height and width of the images",
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write one checkpoint."""
+    """Export one checkpoint."""
     from deformsample.inference.exporter import write_onnx, write_program
     from deformsample.inference.loading import load
     from deformsample.inference.model import SegmentationModel

@@ -1,4 +1,4 @@
-"""``deformsample info``: what a checkpoint is."""
+"""``deformsample info``: show the cards of checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deformsample.plotting.budget import MeasuredPoint
 
 _ERROR = "val/segmentation"
-"""What a card calls the error at full resolution that error curves predict."""
+"""The metric in cards that error curves predict."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--figure",
         type=Path,
         metavar="FILE",
-        help="draw what the first checkpoint predicts for other numbers of samples, with the "
-        "measured errors of all of them",
+        help="draw the predictions of the first checkpoint for other numbers of samples, with the "
+        "measured errors of all checkpoints",
     )
 
 
@@ -40,11 +40,11 @@ def run(options: argparse.Namespace) -> None:
     from deformsample.checkpoints.card import card
 
     contents = [read_checkpoint(path) for path in options.checkpoints]
-    for number, (path, content) in enumerate(zip(options.checkpoints, contents, strict=True)):
+    for index, (path, content) in enumerate(zip(options.checkpoints, contents, strict=True)):
         with _card_of(path):
             lines = list(card(path, content))
         width = max(len(name) for name, _ in lines)
-        if number:
+        if index:
             print()
         for name, value in lines:
             print(one_line(f"{name:{width}}  {value}"))
@@ -57,14 +57,11 @@ def run(options: argparse.Namespace) -> None:
 
 @contextmanager
 def _card_of(path: Path) -> Iterator[None]:
-    """Tell of a card that holds something else than it should, by the name of its file."""
+    """Report an invalid card with the name of its file."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"Expected a card as this package's training writes it, but that of {path} cannot be "
-            f"read: {error}"
-        ) from None
+        raise CheckpointError(f"Cannot read the card of {path}: {error}") from None
 
 
 def _figure(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> Figure:
@@ -108,7 +105,7 @@ def _samples(content: Mapping[str, Any]) -> int:
 
 
 def _downsampler(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The arguments of the model's downsampler; empty where there is none."""
+    """The arguments of the downsampler; empty without one."""
     from deformsample.checkpoints.archive import PARTS
 
     part = next(part for part in PARTS if part in content["deformsample"])

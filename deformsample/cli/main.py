@@ -1,7 +1,7 @@
 """The command ``deformsample``.
 
-The module of a command is imported when the command is named. It imports torch in its functions, so
-that ``--help`` answers at once.
+The module of a command is imported only for that command, and imports torch in its functions, so
+that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from deformsample.cli.arguments import add_common
 from deformsample.cli.failures import reported
 
 COMMANDS = {
-    "downsample": "write each image small, with its sampling grid",
+    "downsample": "downsample images to PNG files with their sampling grids",
     "segment": "write the label map of each image",
-    "restore": "bring what `downsample` wrote back to full size; needs no checkpoint",
-    "compare": "show how methods sample, restore and segment an image: a page with a slider",
-    "check": "read a whole data set, and list all that is wrong with it",
-    "measure": "accuracy, upper bound and cost of a checkpoint, as JSON",
-    "benchmark": "train and measure methods, budgets and seeds; go on where it stopped",
+    "restore": "restore images of `downsample` to full size; needs no checkpoint",
+    "compare": "compare how methods sample, restore and segment an image",
+    "check": "read a whole data set, and list all errors",
+    "measure": "measure accuracy, upper bound and cost of a checkpoint, as JSON",
+    "benchmark": "train and measure methods, budgets and seeds; can be resumed",
     "tiles": "accuracy, time and memory of a checkpoint on whole images and on tiles",
-    "export": "write a checkpoint as ONNX or for torch.export, for images of one size",
-    "info": "what a checkpoint is, how well it does, and what other numbers of samples would give",
+    "export": "export a checkpoint as ONNX or for torch.export, for images of one size",
+    "info": "show architecture, metrics and predictions of checkpoints",
 }
 """Modules of this package, with ``add_arguments(parser)`` and ``run(options)``."""
 
@@ -34,9 +34,9 @@ TRAINING = {
     "fit": "train (python train.py)",
     "validate": "measure a checkpoint on the validation split",
     "test": "measure a checkpoint on the test split",
-    "predict": "write label maps, or scores, of a split",
+    "predict": "write the label maps or scores of a split",
 }
-"""Commands of :mod:`deformsample.cli.train`, which parses their options."""
+"""Commands of :mod:`deformsample.cli.train`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,14 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; ``--help`` says the rest."""
+    """A parser that prints errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (see `{self.prog} --help`)\n")
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:
-    """The parser of all commands, with the options of one of them."""
+    """The parser of all commands, with the options of one command."""
     parser = _Parser(
         prog="deformsample",
         description="Learned, content-aware downsampling for images too large to segment whole.",

@@ -1,4 +1,4 @@
-"""``deformsample measure``: accuracy, upper bound and cost of a checkpoint."""
+"""``deformsample measure``: measure accuracy, upper bound and cost of a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="folder of the data")
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
     parser.add_argument(
-        "--boundary-width", type=int, default=4, help="of the boundary IoU, in pixels (%(default)s)"
+        "--boundary-width",
+        type=int,
+        default=4,
+        help="band of the boundary IoU (%(default)s pixels)",
     )
-    parser.add_argument("--cost", action="store_true", help="time and memory only, of one image")
+    parser.add_argument("--cost", action="store_true", help="only time and memory of one image")
     parser.add_argument("--output", type=Path, metavar="JSON", help="file to write to")
 
 
@@ -34,12 +37,12 @@ def run(options: argparse.Namespace) -> None:
     model = load(options.checkpoint, options.device, options.trust, kind=SegmentationModel)
     content = read_config(options.config)
     data = build_data(content, options.root, options.config)
-    part = SegmentationSplit(data.dataset, data.splits[options.split], (), data.cache)
+    split = SegmentationSplit(data.dataset, data.splits[options.split], (), data.cache)
     if options.cost:
-        result = cost(model.segmenter, part)
+        result = cost(model.segmenter, split)
     else:
         groups = class_groups(content)
-        result = accuracy(model.segmenter, part, groups, options.boundary_width)
+        result = accuracy(model.segmenter, split, groups, options.boundary_width)
     text = json.dumps(result, indent=1)
     if options.output is None:
         print(text)

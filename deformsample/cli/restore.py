@@ -1,4 +1,4 @@
-"""``deformsample restore``: downsampled images at full size again, without torch."""
+"""``deformsample restore``: restore downsampled images to full size, without torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deformsample.files.images import write_image
 from deformsample.files.sampled_png import read_sampled
 
 LARGEST = 1 << 28
-"""Pixels of an image up to which it is restored."""
+"""Maximum number of pixels of a restored image."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> None:
         height, width = sampled.size
         if height * width > LARGEST:
             raise DataError(
-                f"Expected an original of at most {LARGEST:,} pixels, which are restored at once, "
-                f"but {source} is of one of {height} x {width}."
+                f"Expected an original of at most {LARGEST:,} pixels, but that of {source} has "
+                f"{height} x {width}."
             )
         small = sampled.pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255
         write_image(target, as_pixels(unwarp(small, sampled.grid[None], sampled.size)[0]))
@@ -43,6 +43,6 @@ def run(options: argparse.Namespace) -> None:
 
 
 def as_pixels(image: npt.NDArray[Any]) -> Pixels:
-    """An image (3, h, w) of floats in [0, 1] to (h, w, 3) uint8."""
+    """Convert a float image (3, h, w) in [0, 1] to (h, w, 3) uint8."""
     pixels: Pixels = (image.clip(0, 1) * 255).round().astype(np.uint8)
     return np.moveaxis(pixels, 0, -1)

@@ -1,4 +1,4 @@
-"""``deformsample segment``: the label map of each image."""
+"""``deformsample segment``: write the label map of each image."""
 
 from __future__ import annotations
 

@@ -29,37 +29,37 @@ from deformsample.training.resuming import AtomicCheckpointIO, ResumableCSVLogge
 from deformsample.training.run_folder import LAST, is_first_process, last_checkpoint, run_folder
 
 _CLASS_COUNTS = ("num_classes", "classes")
-"""What networks call their number of classes: ours, and those of segmentation-models-pytorch."""
+"""Arguments for the number of classes: of this package, and of segmentation-models-pytorch."""
 
-_LIGHTNINGS_OWN = ("best", "last", "hpc", "registry")
-"""Values of --ckpt_path that name no file."""
+_CKPT_KEYWORDS = ("best", "last", "hpc", "registry")
+"""Values of --ckpt_path that are no files."""
 
 _NOISE = (
-    "LightningCLI's args parameter",  # they are given as arguments on purpose
-    "Checkpoint directory .* exists and is not empty",  # a run goes on in its folder, or it fails
-    ".*does not have many workers",  # the configs choose
-    "You're resuming from a checkpoint that ended before the epoch",  # the data module does it
+    "LightningCLI's args parameter",  # used on purpose
+    "Checkpoint directory .* exists and is not empty",  # `run_folder` checks it
+    ".*does not have many workers",  # set by configs
+    "You're resuming from a checkpoint that ended before the epoch",  # handled by the data module
     "The number of training batches .* is smaller than the logging interval",
-    r"Found \d+ module\(s\) in eval mode",  # on purpose: frozen, or streamed
-    "Metric .* will save all targets and predictions",  # a few numbers for each image
+    r"Found \d+ module\(s\) in eval mode",  # frozen or streamed
+    "Metric .* will save all targets and predictions",  # they are small
     ".*LeafSpec.* is deprecated",  # between Lightning and torch
 )
-"""Warnings that tell a user nothing to act on."""
+"""Warnings that need no action."""
 
 
 class TrainCli(LightningCLI):
-    """The parts of a run, from YAML files and the command line.
+    """Builds trainer, model and data of a run from YAML files and the command line.
 
     Args:
         args: subcommand and options.
-        name: of the run, for its folder.
+        name: name of the run, for its folder.
         task: one of ``KINDS``.
-        held: keeps the folder of the run to this process.
+        resources: closes the lock of the run folder.
     """
 
-    def __init__(self, args: Sequence[str], name: str, task: str, held: ExitStack) -> None:
+    def __init__(self, args: Sequence[str], name: str, task: str, resources: ExitStack) -> None:
         self.run_name = name
-        self.held = held
+        self.resources = resources
         self.kind = KINDS[task]
         defaults = [str(configs_folder() / file) for file in self.kind.defaults]
         per_command = {"default_config_files": defaults, "exit_on_error": False}
@@ -69,7 +69,7 @@ class TrainCli(LightningCLI):
             args=list(args),
             auto_configure_optimizers=False,
             seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},  # the folder is new, or the run goes on
+            save_config_kwargs={"overwrite": True},  # `run_folder` checks the folder
             parser_kwargs={
                 "exit_on_error": False,
                 "prog": "train.py",
@@ -79,30 +79,30 @@ class TrainCli(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The folder of the run, and what the model learns from the data set."""
+        """Add `--output`, `--task` and the links from the data set to the model."""
         parser.add_argument(
             "--output",
             type=str | None,
             default=None,
             help="folder for logs and checkpoints: new or empty, or with `--ckpt_path last` that "
-            "of a run that goes on (default: runs/NAME/version_K)",
+            "of the run to resume (default: runs/NAME/version_K)",
         )
         parser.add_argument(
             "--task",
             type=Literal[tuple(KINDS)],
             default="segmentation",
-            help="what is trained; chooses the classes of `model` and `data`",
+            help="the task; sets the classes of `model` and `data`",
         )
         link(parser, self.kind.part)
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning's own looks for hyperparameters, and may execute what else is in the file.
+        """Do not read hyperparameters from the checkpoint, which could execute code.
 
-        Runs of this package have none there. :func:`check_fits` reads the file first.
+        :func:`check_fits` checks the file.
         """
 
     def _dump_config(self) -> None:
-        """Lightning writes the number of classes into it, also of a network without arguments."""
+        """Add `init_args` to networks without arguments, where Lightning sets linked arguments."""
         super()._dump_config()
         part = self.config_dump["model"][self.kind.part]
         part["init_args"]["network"].setdefault("init_args", {})
@@ -112,13 +112,13 @@ class TrainCli(LightningCLI):
     ) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "predict":
-            # Predictions are written image by image; nobody reads them from memory.
+            # Predictions are written image by image, not kept in memory.
             parser.set_defaults(return_predictions=False)
         return parser
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that logs to CSV, and TensorBoard if installed, in the folder of the run."""
-        # Files that are missing shall be told of before anything is written.
+        # Report missing files before anything is written.
         self.datamodule.setup(self.subcommand)
         part = self.kind.part
         self.model.architecture = architecture(
@@ -130,15 +130,15 @@ class TrainCli(LightningCLI):
         if config.ckpt_path in (LAST, "best") and not resume:
             raise ArgumentError(
                 f"Expected a file as `--ckpt_path` of {self.subcommand}, but got "
-                f"{config.ckpt_path!r}: only `fit` finds one by itself, by `last`."
+                f"{config.ckpt_path!r}: only `fit` accepts `last`."
             )
-        if config.ckpt_path is not None and config.ckpt_path not in _LIGHTNINGS_OWN:
+        if config.ckpt_path is not None and config.ckpt_path not in _CKPT_KEYWORDS:
             check_fits(Path(config.ckpt_path).expanduser(), self.model, part)
-        folder = self.held.enter_context(
+        folder = self.resources.enter_context(
             run_folder(config.output, Path("runs") / self.run_name, resume=resume)
         )
-        # Absolute, since a checkpoint knows its folder by that name.
-        logs, step = str(folder.absolute()), self._go_on(folder) if resume else 0
+        # Absolute, since checkpoints store the path of their folder.
+        logs, step = str(folder.absolute()), self._resume(folder) if resume else 0
         if parts.trainer.logger is None:
             metrics = ResumableCSVLogger(logs, step)
             kwargs["logger"] = [*_tensorboard(logs, step if resume else None), metrics]
@@ -148,8 +148,8 @@ class TrainCli(LightningCLI):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer
 
-    def _go_on(self, folder: Path) -> int:
-        """Take the last checkpoint of a folder, if there is one; returns how many steps it has."""
+    def _resume(self, folder: Path) -> int:
+        """Set the last checkpoint of a folder, if there is one; returns its number of steps."""
         parts = self.config_init[self.subcommand]
         last = last_checkpoint(folder, parts.trainer.callbacks or [])
         parts.ckpt_path = None if last is None else str(last)
@@ -160,13 +160,13 @@ class TrainCli(LightningCLI):
             print(
                 f"no checkpoint in {folder} yet: training starts from the beginning"
                 if last is None
-                else f"training goes on from step {steps}, {last}"
+                else f"training resumes from step {steps}, {last}"
             )
         return steps
 
 
 def link(parser: LightningArgumentParser, part: str) -> None:
-    """Let the data set tell the model its classes, and the network of a part their number."""
+    """Link the classes of the data set to the model, and their number to its network."""
     parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
     for name in _CLASS_COUNTS:
         parser.link_arguments(
@@ -177,17 +177,17 @@ def link(parser: LightningArgumentParser, part: str) -> None:
 
 
 def _tensorboard(folder: str, purge_step: int | None) -> list[TensorBoardLogger]:
-    """The logger of TensorBoard; none where it is not installed."""
+    """The logger of TensorBoard, if it is installed."""
     if find_spec("tensorboard") is not None:
         return [TensorBoardLogger(folder, name="", version="", purge_step=purge_step)]
     if is_first_process():
-        print("TensorBoard is not installed: metrics are written to metrics.csv alone")
+        print("TensorBoard is not installed: metrics are written only to metrics.csv")
     return []
 
 
-def _class_count(network: nn.Module, number: int) -> dict[str, int]:
+def _class_count(network: nn.Module, count: int) -> dict[str, int]:
     parameters = inspect.signature(type(network)).parameters
-    return {name: number for name in _CLASS_COUNTS if name in parameters}
+    return {name: count for name in _CLASS_COUNTS if name in parameters}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -202,10 +202,10 @@ def _run(given: list[str]) -> None:
         given = ["fit", *given]
     arguments, names = resolve_configs(given)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
-    with warnings.catch_warnings(), ExitStack() as held:
+    with warnings.catch_warnings(), ExitStack() as resources:
         for message in _NOISE:
             warnings.filterwarnings("ignore", message=message)
-        TrainCli(arguments, "-".join(names) or "run", _known(named_task(arguments)), held)
+        TrainCli(arguments, "-".join(names) or "run", _known(named_task(arguments)), resources)
 
 
 def _known(task: str) -> str:

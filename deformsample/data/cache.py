@@ -18,15 +18,15 @@ from deformsample.files.writing import atomic_write
 
 
 class DecodedCache:
-    """A folder of decoded arrays, which all workers and all runs of a machine can share.
+    """A folder of decoded arrays, shared by all workers and runs of a machine.
 
-    An entry is known by its source files' paths, sizes and times of change, so that a file that
-    changes is decoded anew. Entries are written whole or not at all.
+    The key of an entry is the path, size and modification time of its source file, so that changed
+    files are decoded again. Entries are written atomically.
 
     Args:
-        folder: where the arrays are; made where it is missing.
-        limit: bytes that the folder may hold; what does not fit is decoded every time. ``None`` for
-            as much as the disk holds.
+        folder: folder of the arrays; created if it is missing.
+        limit: maximum size of the folder in bytes; further images are decoded every time. ``None``
+            for no limit.
     """
 
     def __init__(self, folder: Path, limit: int | None = None) -> None:
@@ -37,13 +37,12 @@ class DecodedCache:
         """The array of a source file, memory-mapped and read-only.
 
         Args:
-            purpose: what the array is; one source can have several.
-            source: the file that it is decoded from.
-            decode: makes the array where there is none yet.
+            purpose: distinguishes several arrays of one source.
+            source: the source file.
+            decode: decodes the array if it is not cached.
 
         Raises:
-            DataError: no such file, or something in the cache that is no decoded image. What it
-                holds is never executed.
+            DataError: no such file, or an invalid file in the cache, which is never executed.
         """
         state = regular_file(source, "an image file").stat()
         key = f"{purpose}|{source.resolve()}|{state.st_size}|{state.st_mtime_ns}"
@@ -55,7 +54,7 @@ class DecodedCache:
         return _mapped(file)
 
     def _keep(self, decoded: Pixels, file: Path) -> bool:
-        if self.limit is not None and self._held() + decoded.nbytes > self.limit:
+        if self.limit is not None and self._used() + decoded.nbytes > self.limit:
             return False
         try:
             with atomic_write(file) as partial:
@@ -66,9 +65,9 @@ class DecodedCache:
             raise
         return True
 
-    def _held(self) -> int:
+    def _used(self) -> int:
         total = 0
-        with suppress(OSError), os.scandir(self.folder) as entries:  # it may not be there yet
+        with suppress(OSError), os.scandir(self.folder) as entries:  # it may not exist yet
             for entry in entries:
                 with suppress(FileNotFoundError):  # another process has finished writing it
                     total += entry.stat().st_size
@@ -79,9 +78,7 @@ def _mapped(file: Path) -> Pixels:
     try:
         array: Pixels = np.load(file, mmap_mode="r", allow_pickle=False)
         if array.dtype != np.uint8 or array.ndim not in (2, 3) or not array.size:
-            raise ValueError(f"it holds {array.dtype} of {array.shape}")
-    except Exception as error:  # bytes of any kind make a reader fail in any way
-        raise DataError(
-            f"Expected a decoded image in the cache, but {file} is none ({error}): remove it."
-        ) from None
+            raise ValueError(f"it contains {array.dtype} of {array.shape}")
+    except Exception as error:  # readers raise any exception on invalid bytes
+        raise DataError(f"Cannot read the cached image {file}: {error}. Remove the file.") from None
     return array

@@ -1,4 +1,4 @@
-"""Looking at a whole data set before training: all that is wrong with it, at once."""
+"""Checking a whole data set before training."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from deformsample.data.datasets.segmentation_dataset import SegmentationDataset,
 from deformsample.errors import DataError
 from deformsample.files.levels import read_level
 
-One = TypeVar("One")
+Sample = TypeVar("Sample")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is to say of a file."""
+    """A message about a file."""
 
     text: str
     fatal: bool
-    """Whether training would stop at it."""
+    """Whether it would stop training."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a sample's files hold; of a sample that cannot be read, the findings alone."""
+    """The check of a sample; only findings for a sample that cannot be read."""
 
     file: Path
-    """Of the image."""
+    """The image file."""
 
     findings: Sequence[Finding]
     size: Size = (0, 0)
@@ -43,22 +43,22 @@ class Checked:
     """(n,) pixels of each id, or images of each class: n is 256 or more."""
 
     digest: str = ""
-    """Equal for images of equal pixels."""
+    """Hash of the pixels."""
 
 
 def check_all(
-    samples: Sequence[One],
-    check: Callable[[One], Checked],
+    samples: Sequence[Sample],
+    check: Callable[[Sample], Checked],
     jobs: int,
     progress: Callable[[Iterable[Checked]], Iterable[Checked]],
 ) -> list[Checked]:
-    """Read every image and what is said of it, in order.
+    """Check all samples in parallel; results are in order.
 
     Args:
-        samples: of a split.
-        check: reads one.
-        jobs: how many at a time.
-        progress: passes the results on, and tells the user how far they are.
+        samples: samples of a split.
+        check: checks one sample.
+        jobs: number of parallel checks.
+        progress: wraps the results to show progress.
     """
     with ThreadPoolExecutor(jobs) as pool:
         return list(progress(pool.map(check, samples)))
@@ -105,30 +105,30 @@ def _checked(
 
 
 def equal_images(checked: Mapping[str, Sequence[Checked]]) -> list[Finding]:
-    """Images that are there more than once, within a split or in several.
+    """Images that occur more than once, within a split or across splits.
 
     Args:
-        checked: by split.
+        checked: checked samples by split.
     """
     seen: dict[str, tuple[str, Path]] = {}
     findings = []
     for split, samples in checked.items():
-        for one in (one for one in samples if one.digest):
-            if one.digest in seen:
-                other, file = seen[one.digest]
-                text = f"{one.file} ({split}) has the same pixels as {file} ({other})."
+        for sample in (sample for sample in samples if sample.digest):
+            if sample.digest in seen:
+                other, file = seen[sample.digest]
+                text = f"{sample.file} ({split}) has the same pixels as {file} ({other})."
                 findings.append(Finding(text, fatal=False))
             else:
-                seen[one.digest] = split, one.file
+                seen[sample.digest] = split, sample.file
     return findings
 
 
 def class_shares(checked: Sequence[Checked], names: Sequence[str]) -> dict[str, float]:
-    """The share of each class in the pixels that have one (or in the images); 0 where it is not."""
+    """The share of each class in the labelled pixels, or in the images."""
     known = np.zeros(len(names), np.int64)
-    for one in checked:
-        if one.counts is not None:
-            known += one.counts[: len(names)]
+    for sample in checked:
+        if sample.counts is not None:
+            known += sample.counts[: len(names)]
     return dict(zip(names, (known / max(1, known.sum())).tolist(), strict=True))
 
 

@@ -32,25 +32,24 @@ from deformsample.errors import ArgumentError, DataError
 class ImageDataModule(pl.LightningDataModule, Generic[S]):
     """Loads the splits of a data set for training, validation, test and prediction.
 
-    The order of training images and their augmentation follow from the seed, the epoch and the
-    image alone: not from the number of workers, nor from what was drawn before. The seed is that of
-    torch when this object is made; a run that is resumed has its checkpoint's.
+    The order of training images and their augmentation depend only on the seed, the epoch and the
+    image, not on the number of workers. The seed is torch's when this object is created, or the
+    checkpoint's for a resumed run.
 
     Args:
         dataset: class of the data set; it is called with ``root``.
         root: folder of the data.
-        splitter: places the images of which the data set does not say the split; ``None`` leaves
-            them out, or, if it says none at all, is :class:`RandomSplit`.
+        splitter: assigns images that the data set does not assign to a split; ``None`` leaves them
+            out, or is :class:`RandomSplit` if the data set assigns no image.
         batch_size: images per step and device. Images of different sizes need 1.
-        num_workers: processes that read images; they stay alive between epochs.
-        augmentation: albumentations transforms for training, applied to the image as it is read,
-            and to its labels together with it.
-        predict_split: which split ``predict`` works on.
-        cache: folder for what is decoded, which later epochs and runs map into memory instead of
-            decoding the files again; ``None`` decodes every time. It takes as much disk as the
-            decoded data: 3 bytes a pixel, and 1 for its label if it has one.
-        cache_gigabytes: how much the folder may hold; what does not fit, there or on the disk, is
-            decoded every time.
+        num_workers: processes that read images; they persist between epochs.
+        augmentation: albumentations transforms for training, applied to images and labels at full
+            resolution.
+        predict_split: the split for ``predict``.
+        cache: folder for decoded images, which later epochs and runs memory-map instead of decoding
+            the files again; ``None`` decodes every time. It needs 3 bytes per pixel, and 1 per
+            pixel label.
+        cache_gigabytes: maximum size of the folder; images that do not fit are decoded every time.
     """
 
     def __init__(
@@ -84,12 +83,12 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
 
     @property
     def classes(self) -> Any:
-        """The classes of the data set; names with colours where pixels have a class."""
+        """Class names of the data set, with colours for segmentation."""
         return self.dataset.classes
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are; 1 where labels are scores."""
+        """The number of classes; 1 if labels are scores."""
         return max(1, len(self.dataset.classes))
 
     @cached_property
@@ -97,16 +96,16 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
         """Samples by split, in order, without reading them. The files are listed once.
 
         Raises:
-            DataError: missing folders or files, or files that cannot be used.
+            DataError: missing or invalid folders or files.
         """
         return self.place(self.dataset.samples())
 
     def place(self, samples: Sequence[S]) -> dict[str, list[S]]:
-        """Samples of the data set by split; what is in no split is left out."""
+        """Samples by split; samples in no split are left out."""
         rest = dict.fromkeys(s.group or s.name for s in samples if s.split is None)
         if self.splitter is not None and samples and not rest:
             raise ArgumentError(
-                f"Expected no `data.splitter`, since {type(self.dataset).__name__} says the split "
+                f"Expected no `data.splitter`, since {type(self.dataset).__name__} has the split "
                 f"of every image, but got {type(self.splitter).__name__}: remove either."
             )
         default = None if any(s.split for s in samples) else RandomSplit()
@@ -120,15 +119,15 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
         return splits
 
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the data: ``data``, the class of the data set."""
+        """Description for checkpoints: ``data``, the class name of the data set."""
         return {"data": type(self.dataset).__name__}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the seed."""
+        """State for checkpoints: the seed."""
         return {"seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the seed of a checkpoint."""
+        """Restore the seed of a checkpoint."""
         self.seed = state_dict["seed"]
 
     def setup(self, stage: str) -> None:
@@ -148,7 +147,7 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
                 self.parts[split] = self._part(split)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled and augmented; a last batch that is not full is dropped if it is not alone."""
+        """Shuffled and augmented; an incomplete last batch is dropped unless it is the only one."""
         part = self.parts["train"]
         if self.trainer is None:
             order = EpochOrder(SeededItems(part, self.seed))
@@ -158,20 +157,20 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
         return self._loader(order.dataset, order, drop_last=len(part) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """In order, every image once over all processes."""
+        """In order; every image exactly once over all processes."""
         return self._evaluation_loader("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """In order, every image once over all processes."""
+        """In order; every image exactly once over all processes."""
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """In order, every image once over all processes."""
+        """In order; every image exactly once over all processes."""
         return self._evaluation_loader(self.predict_split)
 
     @abstractmethod
     def _items(self, samples: Sequence[S], augmentation: Sequence[BasicTransform]) -> Dataset[Any]:
-        """What reads and augments these samples."""
+        """A torch data set that reads and augments samples."""
 
     def _part(self, split: Split) -> Any:
         if not self.splits[split]:
@@ -182,7 +181,7 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
         return self._items(self.splits[split], self.augmentation if split == "train" else ())
 
     def _order(self, items: SeededItems, trainer: pl.Trainer) -> EpochOrder:
-        """From the place where a checkpoint was written, if there is one."""
+        """The order of an epoch, continued where a checkpoint was written."""
         epochs: Any = trainer.fit_loop.epoch_progress.current
         progress = trainer.fit_loop.epoch_loop.batch_progress
         batches: Any = progress.current
@@ -192,7 +191,7 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
             items,
             trainer.world_size,
             trainer.global_rank,
-            # Lightning tells it too late: workers read the first batches before.
+            # Lightning sets the epoch too late: workers already read the first batches.
             epoch=epochs.processed + ended,
             done=batches.processed * self.batch_size if under_way and not ended else 0,
         )
@@ -207,8 +206,8 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
                     f"Expected an image for each of {processes} processes, but the split {split!r} "
                     f"has {len(part)}: use fewer devices."
                 )
-            # Lightning's own choice repeats images until the processes have equally many, which
-            # would count those twice.
+            # Lightning's default repeats images to give all processes equally many, which would
+            # count them twice.
             sampler = UnrepeatedDistributedSampler(
                 part, num_replicas=processes, rank=self.trainer.global_rank, shuffle=False
             )
@@ -226,7 +225,7 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
             batch_size=self.batch_size,
             drop_last=drop_last,
             sampler=sampler,
-            generator=torch.Generator(),  # else it would draw from the one of training
+            generator=torch.Generator(),  # a separate generator keeps that of training
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -240,7 +239,7 @@ class SegmentationDataModule(ImageDataModule[SegmentationSample]):
     Args:
         dataset: class of the data set; it is called with ``root``.
         root: folder of the data.
-        options: as of :class:`ImageDataModule`.
+        options: arguments of :class:`ImageDataModule`.
     """
 
     dataset: SegmentationDataset
@@ -256,18 +255,18 @@ class SegmentationDataModule(ImageDataModule[SegmentationSample]):
         self.shares: list[float] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the seed, and the shares of the classes where they are known."""
+        """State for checkpoints: the seed, and the class shares if they are known."""
         return {**super().state_dict(), "shares": self.shares}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with what a checkpoint keeps."""
+        """Restore the state of a checkpoint."""
         super().load_state_dict(state_dict)
         self.shares = state_dict.get("shares", self.shares)
 
     def class_shares(self) -> list[float]:
         """The share of each class in the labelled pixels of the training split.
 
-        Counted once by reading all labels; a run that is resumed has its checkpoint's.
+        Computed once by reading all labels; a resumed run takes those of its checkpoint.
         """
         if self.shares is None:
             part = self.parts.get("train") or self._part("train")
@@ -286,14 +285,14 @@ class SegmentationDataModule(ImageDataModule[SegmentationSample]):
 
 
 class ClassificationDataModule(ImageDataModule[ClassificationSample]):
-    """Loads images with a label each for training, validation, test and prediction.
+    """Loads images with one label each for training, validation, test and prediction.
 
     Args:
         dataset: class of the data set; it is called with ``root``.
         root: folder of the data.
-        level: how often images are halved, by means of 2 x 2 pixels, when they are read. Of slides
-            and large TIFFs, only that level is ever in memory.
-        options: as of :class:`ImageDataModule`.
+        level: number of halvings (2 x 2 means) of an image when it is read. Slides and large TIFFs
+            are read at that level.
+        options: arguments of :class:`ImageDataModule`.
     """
 
     dataset: ClassificationDataset

@@ -1,4 +1,4 @@
-"""Data sets of configs, for commands that do not train."""
+"""Building the data sets of configs, for commands that do not train."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ Data = TypeVar("Data", bound=ImageDataModule[Any])
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """The content of a config of a segmentation, of the working directory or else of the shipped.
+    """The content of a segmentation config, from the working directory or the shipped configs.
 
     Raises:
-        ArgumentError: no such config, or one of another task.
+        ArgumentError: no such config, or a config of another task.
     """
     content = read_mapping(find_config(name))
     if (task := content.get("task", "segmentation")) != "segmentation":
         raise ArgumentError(
-            f"Expected the config of a segmentation, but {name} is of a {task}, for which there "
-            "are the commands fit, validate, test and predict."
+            f"Expected a segmentation config, but {name} has the task {task!r}, which only the "
+            "commands fit, validate, test and predict support."
         )
     return content
 
 
 def build_data(content: Mapping[str, Any], root: str | None, source: str) -> SegmentationDataModule:
-    """The data module of a segmentation, as of :func:`build_any_data`."""
+    """The data module of a segmentation config; see :func:`build_any_data`."""
     return build_any_data(SegmentationDataModule, content, root, source)
 
 
 def build_any_data(
     kind: type[Data], content: Mapping[str, Any], root: str | None, source: str
 ) -> Data:
-    """The data module that the ``data`` section of a config describes.
+    """The data module of the ``data`` section of a config.
 
     Args:
-        kind: its class.
-        content: of a config.
+        kind: class of the data module.
+        content: content of the config.
         root: folder of the data; ``None`` for that of the config.
-        source: what an error names.
+        source: name of the config in errors.
 
     Raises:
         ArgumentError: the section does not describe a data set.
@@ -62,14 +62,14 @@ def build_any_data(
         raise ArgumentError(f"{error} (in {source})") from error
     except DeformsampleError:
         raise
-    except Exception as error:  # values of any kind make a class fail in any way
+    except Exception as error:  # classes raise any exception on invalid values
         reason = " ".join(str(error).split())
-        raise ArgumentError(f"Expected {source} to describe a data set, but: {reason}") from error
+        raise ArgumentError(f"Cannot build the data set of {source}: {reason}") from error
     return data
 
 
 def class_groups(content: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
-    """The groups of classes that a config measures as one class each."""
+    """The class groups of a config, which metrics treat as one class each."""
     model = content.get("model")
     groups: Mapping[str, Sequence[str]] | None
     groups = model.get("class_groups") if isinstance(model, dict) else None

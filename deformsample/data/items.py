@@ -23,7 +23,7 @@ from deformsample.data.datasets.segmentation_dataset import SegmentationDataset,
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.levels import read_level
 
-# Before the only import of albumentations, which otherwise asks the package index for updates.
+# Set before the only import of albumentations, which otherwise checks for updates online.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 from albumentations import BasicTransform as BasicTransform  # for the data module
@@ -40,7 +40,7 @@ class SegmentationItem(TypedDict):
     """(h, w) uint8, ``IGNORE_INDEX`` where there is no class."""
 
     index: int
-    """Of the sample in its split."""
+    """Index of the sample in its split."""
 
 
 class SegmentationBatch(TypedDict):
@@ -53,20 +53,20 @@ class SegmentationBatch(TypedDict):
     """(b, h, w) uint8, ``IGNORE_INDEX`` where there is no class."""
 
     index: Tensor
-    """(b,) of the samples in their split."""
+    """(b,) indices of the samples in their split."""
 
 
 class ClassificationItem(TypedDict):
-    """One image with its label."""
+    """One image with one label."""
 
     image: Tensor
     """(3, h, w) uint8."""
 
     label: float
-    """The number of its class, or its score."""
+    """Class id, or score."""
 
     index: int
-    """Of the sample in its split."""
+    """Index of the sample in its split."""
 
 
 class ClassificationBatch(TypedDict):
@@ -76,19 +76,19 @@ class ClassificationBatch(TypedDict):
     """(b, 3, h, w) uint8."""
 
     label: Tensor
-    """(b,) float32, numbers of classes, or scores."""
+    """(b,) float32, class ids or scores."""
 
     index: Tensor
-    """(b,) of the samples in their split."""
+    """(b,) indices of the samples in their split."""
 
 
 class ImageSplit(Dataset[Any], Generic[S]):
     """The samples of one split, read and augmented.
 
     Args:
-        samples: what to read.
+        samples: the samples.
         augmentation: albumentations transforms.
-        cache: where decoded images are kept, or ``None``.
+        cache: cache of decoded images, or ``None``.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class ImageSplit(Dataset[Any], Generic[S]):
 
     @abstractmethod
     def __getitem__(self, index: int) -> Any:
-        """The item of that index, of tensors and numbers."""
+        """The item of an index: tensors and numbers."""
 
     def file(self, index: int) -> Path:
-        """Of the image of that index."""
+        """The image file of an index."""
         return self.samples[index].image
 
     def _decoded(self, purpose: str, file: Path, decode: Callable[[], Pixels]) -> Pixels:
@@ -118,7 +118,7 @@ class ImageSplit(Dataset[Any], Generic[S]):
     def _augmented(self, **pixels: Pixels) -> dict[str, Pixels]:
         if self.augmentation is None:
             return pixels
-        # torch's seed is the item's own in training; albumentations has generators of its own.
+        # In training, torch is seeded per item; albumentations has separate generators.
         self.augmentation.set_random_seed(int(torch.randint(2**31, ())))
         augmented: dict[str, Pixels] = self.augmentation(**pixels)
         return augmented
@@ -129,9 +129,9 @@ class SegmentationSplit(ImageSplit[SegmentationSample]):
 
     Args:
         dataset: reads the files.
-        samples: what to read.
+        samples: the samples.
         augmentation: albumentations transforms, applied to image and labels together.
-        cache: where decoded images and labels are kept, or ``None``.
+        cache: cache of decoded images and labels, or ``None``.
     """
 
     def __init__(
@@ -175,10 +175,10 @@ class ClassificationSplit(ImageSplit[ClassificationSample]):
     """The samples of one split, read at a level and augmented there.
 
     Args:
-        samples: what to read.
-        level: how often images are halved when they are read.
+        samples: the samples.
+        level: number of halvings of an image when it is read.
         augmentation: albumentations transforms.
-        cache: where decoded images are kept, or ``None``.
+        cache: cache of decoded images, or ``None``.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class ClassificationSplit(ImageSplit[ClassificationSample]):
 
 
 def collate(items: Sequence[Any]) -> Any:
-    """Stack items of one size: a batch has their keys.
+    """Stack items of one size into a batch with the same keys.
 
     Raises:
         ArgumentError: the sizes differ.

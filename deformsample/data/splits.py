@@ -1,4 +1,4 @@
-"""How a data set without official splits is split."""
+"""Splitting data sets without official splits."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ _SPLITS: tuple[str, ...] = get_args(Split)
 
 
 class Splitter(ABC):
-    """Which images are in which split, by their names."""
+    """Assigns images to splits by their names."""
 
     @abstractmethod
     def split(self, names: Sequence[str], root: Path) -> dict[str, str]:
-        """Split by name; what is in no split is left out.
+        """The split of each name; names in no split are left out.
 
         Args:
-            names: of the images, as the data set gives them: file names without extension, or
-                paths below the root such as ``cat/0012``. Where the data set keeps images together,
-                as slices of a patient, the name of the group stands for them.
+            names: names of images: file names without extension, or paths below the root such as
+                ``cat/0012``. For images that stay together, such as the slices of a patient, the
+                name of the group.
             root: folder of the data.
 
         Raises:
             ArgumentError: the splitter does not fit the names.
-            DataError: a file that it needs is missing, or cannot be used.
+            DataError: a required file is missing or invalid.
         """
 
 
 class RandomSplit(Splitter):
-    """At random, the same for the same names and seed.
+    """A random split that depends only on names and seed.
 
     Args:
-        shares: of train, val and test, in groups; they sum to 1.
-        group_pattern: regular expression for what must stay together, such as the patient in a
-            name. Names with the same match (of its first bracket, if it has one) are one group.
-            ``None`` makes every name a group of its own.
-        seed: of the shuffle.
+        shares: shares of train, val and test, in groups; they sum to 1.
+        group_pattern: regular expression for names that stay together, such as those of a patient.
+            Names with equal matches (of the first bracket, if any) are one group. ``None`` makes
+            every name a group.
+        seed: seed of the shuffle.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class RandomSplit(Splitter):
     ) -> None:
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise ArgumentError(
-                f"Expected `shares` of sum 1, none negative, but got {list(shares)}."
+                f"Expected `shares` to be non-negative with sum 1, but got {list(shares)}."
             )
         self.shares = shares
         self.group_pattern = group_pattern
@@ -73,21 +73,21 @@ class RandomSplit(Splitter):
         first = round(len(groups) * self.shares[0])
         second = round(len(groups) * (self.shares[0] + self.shares[1]))
         split_of = {
-            group: _SPLITS[(number >= first) + (number >= second)]
-            for number, group in enumerate(groups)
+            group: _SPLITS[(index >= first) + (index >= second)]
+            for index, group in enumerate(groups)
         }
         return {name: split_of[group] for name, group in group_of.items()}
 
 
 class SplitFile(Splitter):
-    """As a CSV file of two columns says: a name or a glob, and its split.
+    """A split from a CSV file of two columns: a name or a glob, and its split.
 
-    The first row that fits a name counts. Names that no row fits are in no split. Lines that start
+    The first matching row counts. Names without a matching row are in no split. Lines that start
     with # are skipped.
 
     Args:
-        file: rows such as ``a_0012,train`` or ``b_*,val``; relative to the root, or else to the
-            folder of the shipped configs.
+        file: CSV with rows such as ``a_0012,train`` or ``b_*,val``; relative to the root, or to the
+            shipped configs.
     """
 
     def __init__(self, file: str) -> None:
@@ -98,7 +98,7 @@ class SplitFile(Splitter):
         file = own_or_shipped(root, self.file)
         rows = _split_rows(file)
         known = set(names)
-        for pattern, _ in rows:  # a glob may fit nothing
+        for pattern, _ in rows:  # a glob may match nothing
             if not set(pattern) & set("*?[") and pattern not in known:
                 raise DataError(f"Expected an image for {pattern!r} of {file}, but there is none.")
         first = {
@@ -109,14 +109,14 @@ class SplitFile(Splitter):
 
 
 class KFold(Splitter):
-    """Cross-validation: one fold is tested, the next one chooses the best epoch, the others train.
+    """Cross-validation: one fold is for test, the next one for validation, the others for training.
 
-    Groups go to the folds in their order, one by one, so the folds are as even as can be.
+    Sorted groups are dealt to the folds in turn.
 
     Args:
-        count: how many folds there are, at least 3.
-        fold: which one is tested, from 0.
-        group_pattern: as of :class:`RandomSplit`.
+        count: number of folds, at least 3.
+        fold: index of the test fold, from 0.
+        group_pattern: as in :class:`RandomSplit`.
     """
 
     def __init__(self, count: int = 5, fold: int = 0, group_pattern: str | None = None) -> None:
@@ -135,41 +135,40 @@ class KFold(Splitter):
         groups = sorted(set(group_of.values()))
         if len(groups) < self.count:
             raise ArgumentError(
-                f"Expected at least {self.count} groups of images for as many folds, but got "
+                f"Expected at least {self.count} groups of images for {self.count} folds, but got "
                 f"{len(groups)}: set a smaller `count` or another `group_pattern`."
             )
         special = {self.fold: "test", (self.fold + 1) % self.count: "val"}
         split_of = {
-            group: special.get(number % self.count, "train") for number, group in enumerate(groups)
+            group: special.get(index % self.count, "train") for index, group in enumerate(groups)
         }
         return {name: split_of[group] for name, group in group_of.items()}
 
 
 def _split_rows(file: Path) -> list[tuple[str, str]]:
-    """Name or glob, and split."""
+    """The rows of a split file: name or glob, and split."""
     rows = []
-    for number, row in enumerate(csv_rows(file, "a split file"), start=1):
+    for line, row in enumerate(csv_rows(file, "a split file"), start=1):
         if not row or row[0].startswith("#"):
             continue
         if len(row) != 2 or row[1].strip() not in _SPLITS:
             raise DataError(
                 f"Expected 'name,split' with a split of {', '.join(_SPLITS)}, but line "
-                f"{number} of {file} is {','.join(row)[:200]!r}."
+                f"{line} of {file} is {','.join(row)[:200]!r}."
             )
         rows.append((row[0].strip(), row[1].strip()))
     return rows
 
 
 def _groups(names: Sequence[str], pattern: str | None) -> dict[str, str]:
-    """Group by name."""
+    """The group of each name."""
     if pattern is None:
         return {name: name for name in names}
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         raise ArgumentError(
-            f"Expected `group_pattern` to be a regular expression, but {pattern!r} is none: "
-            f"{error}."
+            f"Expected `group_pattern` to be a regular expression, but got {pattern!r}: {error}."
         ) from None
     group_of = {}
     for name in names:

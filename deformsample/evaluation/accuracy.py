@@ -1,4 +1,4 @@
-"""The accuracy of a segmenter."""
+"""Measuring the accuracy of segmenters."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from deformsample.segmenters import SampledPrediction, Segmenter
 @torch.no_grad()
 def accuracy(
     segmenter: Segmenter,
-    part: SegmentationSplit,
+    split: SegmentationSplit,
     class_groups: Mapping[str, Sequence[str]],
     boundary_width: int,
 ) -> dict[str, float]:
     """Measure a segmenter on all images of a split.
 
     Args:
-        segmenter: in eval mode.
-        part: the images and labels.
-        class_groups: further IoUs, each of several classes taken as one.
-        boundary_width: of the bands of the boundary IoU, in pixels.
+        segmenter: segmenter in eval mode.
+        split: images and labels.
+        class_groups: groups of classes that are measured as one class, by name.
+        boundary_width: width of the bands of the boundary IoU, in pixels.
 
     Returns:
         ``miou`` and ``iou/CLASS`` at full resolution; ``boundary_iou/CLASS`` and their mean
-        ``boundary_iou``; and where images are sampled, ``miou_warped`` at the samples, and the
-        oracle upper bound ``upper_bound`` with ``upper_bound/CLASS``: the IoU that the grid gives
-        if every sample has its true class.
+        ``boundary_iou``. If images are sampled, also ``miou_warped`` at the samples, and the oracle
+        upper bound ``upper_bound`` with ``upper_bound/CLASS``: the IoU of the grid if every sample
+        has its true class.
     """
-    names = list(part.dataset.classes)
+    names = list(split.dataset.classes)
     count = len(names)
     full, warped, upper_bound = (torch.zeros(count, count, dtype=torch.long) for _ in range(3))
     bands = torch.zeros(2, count, dtype=torch.long)
     device, sampled = segmenter.device, segmenter.downsampler is not None
-    for index in tqdm(range(len(part)), unit="image", leave=False, disable=None):
-        item = part[index]
+    for index in tqdm(range(len(split)), unit="image", leave=False, disable=None):
+        item = split[index]
         labels = item["labels"]
         true = labels.to(device)[None]
         image = item["image"].to(device)[None]
@@ -86,11 +86,11 @@ def accuracy(
 
 
 def _best(small: Tensor, prediction: SampledPrediction, true: Tensor) -> Tensor:
-    """The labels (1, H, W) if the true ones (1, h, w) were predicted."""
+    """The labels (1, H, W) if the true labels (1, h, w) were predicted at the samples."""
     one_hot = _one_hot(small, prediction.logits.shape[1])
     return unwarp_labels(one_hot, prediction.grid, (true.shape[1], true.shape[2]))
 
 
 def _one_hot(labels: Tensor, count: int) -> Tensor:
-    """(b, k, h, w); all zeros where there is no class."""
+    """(b, k, h, w); all zeros for pixels without a class."""
     return F.one_hot(labels.long().clamp_max(count), count + 1)[..., :count].movedim(-1, 1).float()

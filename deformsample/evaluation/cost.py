@@ -1,4 +1,4 @@
-"""The cost of segmenting an image."""
+"""Measuring the cost of segmentation."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from deformsample.segmenters import Segmenter
 
 
 @torch.no_grad()
-def cost(segmenter: Segmenter, part: SegmentationSplit, repeats: int = 5) -> dict[str, float]:
-    """Measure the cost of segmenting one image, on the segmenter's device.
+def cost(segmenter: Segmenter, split: SegmentationSplit, repeats: int = 5) -> dict[str, float]:
+    """Measure the cost of segmenting one image, on the device of the segmenter.
 
     Args:
-        segmenter: in eval mode.
-        part: its first image is taken.
-        repeats: medians are over this many runs, after one that does not count.
+        segmenter: segmenter in eval mode.
+        split: images, of which the first is used.
+        repeats: number of runs for the median, after one warm-up run.
 
     Returns:
         ``seconds/STAGE`` for ``decode`` and every stage of the method, their sum ``seconds``
         without ``decode``; ``gigamacs`` (10^9 MACs of convolutions and matrix products);
-        ``pixels`` that the network sees; and ``megabytes``, the highest memory above that at rest
-        (of the process on a CPU, where the system is Linux; of the GPU's allocator). Measure
-        in a new process: an older one keeps memory that it does not need.
+        ``pixels`` of the network's input; and ``megabytes``, the peak memory above that at rest (of
+        the process on a CPU with Linux, of the allocator on a GPU). Measure in a new process, since
+        older ones keep unused memory.
     """
-    sample = part.samples[0]
-    decode = [_seconds(lambda: part.dataset.read_image(sample)) for _ in range(repeats + 1)][1:]
-    item = part[0]
+    sample = split.samples[0]
+    decode = [_seconds(lambda: split.dataset.read_image(sample)) for _ in range(repeats + 1)][1:]
+    item = split[0]
     device = segmenter.device
     image, labels = item["image"].to(device)[None], item["labels"].to(device)[None]
 
@@ -68,7 +68,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def _stage_seconds(work: Callable[[], object], device: torch.device) -> dict[str, float]:
     on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it talks of its own start and end
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences start and end messages
     with profile(activities=activities) as profiler:
         work()
     events = {event.key: event for event in profiler.key_averages()}
@@ -86,9 +86,9 @@ def peak_memory(
     """The peak ``megabytes`` of work above those at rest; empty if the system reports none.
 
     Args:
-        work: what to do.
-        device: whose memory it takes.
-        rest: bytes of :func:`memory_in_use` before any work; ``None`` for those of now.
+        work: the work to measure.
+        device: device whose memory is measured.
+        rest: bytes of :func:`memory_in_use` at rest; ``None`` for the current value.
     """
     before = memory_in_use(device) if rest is None else rest
     if device.type == "cuda":
@@ -98,13 +98,13 @@ def peak_memory(
     marks = Path("/proc/self/clear_refs")
     if not marks.exists():
         return {}
-    marks.write_text("5")  # forgets the highest memory so far
+    marks.write_text("5")  # resets the peak
     work()
     return {"megabytes": (_resident("VmHWM") - before) / 1e6}
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Bytes of the GPU's allocator, or of this process where the system is Linux; else 0."""
+    """Bytes of the GPU allocator, or of this process on Linux, otherwise 0."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     return _resident("VmRSS") if Path("/proc/self/status").exists() else 0

@@ -1,4 +1,4 @@
-"""The methods, budgets and seeds that a benchmark compares."""
+"""Benchmark plans: methods, budgets and seeds to compare."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Method:
     """One row of the comparison.
 
     Args:
-        configs: of this method, after those that all methods share.
+        configs: configs of the method, after the shared ones.
         options: further options of ``fit``, such as ``--model.loss.points_per_sample=4``.
-        sampler: another method that is trained before; this one takes its sampler's weights.
-        budgets: names of the budgets it is run at; ``None`` for all.
-        seeds: those of the plan's that it is run with; ``None`` for all.
-        shown: has a row in the tables.
-        baseline: is one of those that the others are compared with.
-        size: the argument of its segmenter that a budget sets: what the network sees at a time.
+        sampler: method that is trained first, whose sampler weights this method takes.
+        budgets: names of budgets; ``None`` for all of the plan.
+        seeds: seeds; ``None`` for all of the plan.
+        shown: whether the method has a row in the tables.
+        baseline: whether other methods are compared with it.
+        size: argument of the segmenter that a budget sets.
     """
 
     configs: Sequence[str] = ()
@@ -42,14 +42,13 @@ class Plan:
     """Methods, budgets and seeds.
 
     Args:
-        configs: of the data set, the network and the schedule, which all methods share.
-        methods: by name; tables keep their order.
-        budgets: the sampled size (height, width) by name, in ascending order; for tiles, the size
-            of one.
-        seeds: one run of each method at each budget for each of these.
-        split: of the data set, to measure on.
+        configs: shared configs of the data set, the network and the schedule.
+        methods: methods by name, in the order of the tables.
+        budgets: sampled sizes (height, width) by name, in ascending order; for tiles, tile sizes.
+        seeds: seeds, with one run for each method and budget.
+        split: split to measure on.
         classes: names of the classes (or class groups) whose IoU the table shows.
-        boundary_width: of the bands of the boundary IoU, in pixels.
+        boundary_width: width of the bands of the boundary IoU, in pixels.
     """
 
     configs: Sequence[str]
@@ -70,14 +69,14 @@ class Run:
     seed: int
     folder: Path
     after: Run | None = field(default=None, compare=False)
-    """The run whose sampler it takes."""
+    """The run that trains its sampler."""
 
 
 def read_plan(path: Path) -> Plan:
     """Read a plan from YAML.
 
     Raises:
-        ArgumentError: a key or value that does not fit, or a name that no method or budget has.
+        ArgumentError: an invalid key or value, or an unknown name of a method or budget.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--plan", type=Plan)
@@ -111,7 +110,7 @@ def read_plan(path: Path) -> Plan:
 
 
 def _check_sampler_covers(plan: Plan, name: str, method: Method) -> None:
-    """A method that takes another's sampler needs it at every budget and seed."""
+    """Check that the method of the sampler has all budgets and seeds of a method."""
     if method.sampler is None:
         return
     source = plan.methods[method.sampler]
@@ -146,7 +145,7 @@ def runs(plan: Plan, output: Path) -> Iterator[Run]:
 
 
 def slug(name: str) -> str:
-    """A name as a part of a path, which leads nowhere else."""
+    """A name as a safe component of a path."""
     plain = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
     dots = len(plain) - len(plain.lstrip("."))
     return "_" * dots + plain[dots:]

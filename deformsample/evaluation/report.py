@@ -1,4 +1,4 @@
-"""From the measurements of all runs to a CSV file, a Markdown table and plots."""
+"""Benchmark results as a CSV file, Markdown tables and plots."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ class Row:
     budget: str
     seeds: Sequence[int]
     accuracy: Mapping[str, Sequence[float]]
-    """Values by name, one for each seed."""
+    """Values by name, one per seed."""
 
     cost: Mapping[str, float]
-    """Empty where it is not measured yet."""
+    """Empty before it is measured."""
 
     def mean(self, name: str) -> float:
-        """Mean over the seeds; NaN where there is no value."""
+        """Mean over the seeds; NaN without a value."""
         return fmean(self.accuracy[name]) if name in self.accuracy else math.nan
 
     def deviation(self, name: str) -> float:
-        """Standard deviation over the seeds, of the sample; NaN for a single seed."""
+        """Sample standard deviation over the seeds; NaN for a single seed."""
         values = self.accuracy.get(name, ())
         return stdev(values) if len(values) > 1 else math.nan
 
 
 def collect(plan: Plan, done: Iterable[Run]) -> list[Row]:
-    """Read the measurements of all runs that have one, by budget and method."""
+    """Read the measurements of all measured runs, by budget and method."""
     measured = [run for run in done if (run.folder / ACCURACY).is_file()]
     rows = []
     for budget in plan.budgets:
@@ -73,16 +73,16 @@ def collect(plan: Plan, done: Iterable[Run]) -> list[Row]:
 
 
 def write_csv(rows: Sequence[Row], file: Path) -> None:
-    """One line for each run; costs are those of the method's first run."""
+    """Write one line per run; costs are those of the first run of a method."""
     measured = list(dict.fromkeys(name for row in rows for name in row.accuracy))
     costs = list(dict.fromkeys(name for row in rows for name in row.cost))
     with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["method", "budget", "seed", *measured, *costs])
         for row in rows:
-            for number, seed in enumerate(row.seeds):
+            for index, seed in enumerate(row.seeds):
                 scores = [
-                    f"{row.accuracy[name][number]:.5f}" if name in row.accuracy else ""
+                    f"{row.accuracy[name][index]:.5f}" if name in row.accuracy else ""
                     for name in measured
                 ]
                 writer.writerow(
@@ -94,10 +94,10 @@ def write_csv(rows: Sequence[Row], file: Path) -> None:
 
 
 def read_csv(file: Path) -> list[Row]:
-    """Read what :func:`write_csv` wrote.
+    """Read a file of :func:`write_csv`.
 
     Raises:
-        DataError: no such file, or one without the columns of a benchmark.
+        DataError: no such file, or a file without the columns of a benchmark.
     """
     if not file.is_file():
         raise DataError(f"Expected the results of a benchmark, but there is no file {file}.")
@@ -105,26 +105,26 @@ def read_csv(file: Path) -> list[Row]:
         lines = list(csv.DictReader(stream))
     if not lines or not {"method", "budget", "seed", "miou"} <= set(lines[0]):
         raise DataError(
-            f"Expected the columns method, budget, seed, miou ... and a line for each run in "
+            f"Expected the columns method, budget, seed, miou ... and a line per run in "
             f"{file}, but got {list(lines[0]) if lines else 'no lines'}."
         )
     rows = []
     keys = dict.fromkeys((line["method"], line["budget"]) for line in lines)
     for method, budget in keys:
         selected = [line for line in lines if (line["method"], line["budget"]) == (method, budget)]
-        numbers = {
+        values_of = {
             name: [float(line[name]) for line in selected]
             for name in list(selected[0])[3:]
             if all(line[name] for line in selected)
         }
-        costs = {name for name in numbers if name in _COSTS or name.startswith("seconds/")}
+        costs = {name for name in values_of if name in _COSTS or name.startswith("seconds/")}
         rows.append(
             Row(
                 method,
                 budget,
                 [int(line["seed"]) for line in selected],
-                {name: values for name, values in numbers.items() if name not in costs},
-                {name: values[0] for name, values in numbers.items() if name in costs},
+                {name: values for name, values in values_of.items() if name not in costs},
+                {name: values[0] for name, values in values_of.items() if name in costs},
             )
         )
     return rows
@@ -139,16 +139,16 @@ def best_baseline(plan: Plan, rows: Sequence[Row], budget: str, name: str) -> fl
 
 
 def markdown(plan: Plan, rows: Sequence[Row]) -> str:
-    """Two tables for each budget: what the methods reach, and what they cost."""
-    parts = []
+    """Two tables per budget: accuracy and cost of the methods."""
+    blocks = []
     for budget, (height, width) in plan.budgets.items():
         shown = [r for r in rows if r.budget == budget and plan.methods[r.method].shown]
         if shown:
-            parts.append(f"### {budget}: {height} x {width} samples")
-            parts.append(_accuracy_table(plan, rows, shown))
+            blocks.append(f"### {budget}: {height} x {width} samples")
+            blocks.append(_accuracy_table(plan, rows, shown))
             if any(row.cost for row in shown):
-                parts.append(_cost_table(shown))
-    return "\n\n".join(parts) + "\n"
+                blocks.append(_cost_table(shown))
+    return "\n\n".join(blocks) + "\n"
 
 
 def _accuracy_table(plan: Plan, rows: Sequence[Row], shown: Sequence[Row]) -> str:
@@ -196,14 +196,14 @@ def _value(row: Row, name: str) -> str:
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells as a Markdown table; the first one is its head."""
+    """Lines of cells as a Markdown table; the first line is the head."""
     head, *body = lines
     rows = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
-    """Accuracy against samples, and against seconds, one pair of panels for each class."""
+    """Accuracy against samples, and against seconds, with one pair of panels per class."""
     timed = any(row.cost for row in rows)
     figure = Figure(
         figsize=(4.6 * (1 + timed) + 2.2, 3.4 * len(plan.classes)), layout="constrained"
@@ -212,13 +212,11 @@ def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
     done = {row.method for row in rows}
     shown = [name for name, method in plan.methods.items() if method.shown and name in done]
     for name, panels in zip(plan.classes, axes, strict=True):
-        for number, method in enumerate(shown):
+        for index, method in enumerate(shown):
             selected = [row for row in rows if row.method == method]
-            _curve(panels[0], selected, f"iou/{name}", plan, number)
+            _curve(panels[0], selected, f"iou/{name}", plan, index)
             if timed:
-                _curve(
-                    panels[1], [row for row in selected if row.cost], f"iou/{name}", None, number
-                )
+                _curve(panels[1], [row for row in selected if row.cost], f"iou/{name}", None, index)
         panels[0].set_ylabel(f"IoU, {name}")
         panels[0].set_xlabel("samples per image")
         if timed:
@@ -233,7 +231,7 @@ def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _curve(axes: Axes, rows: Sequence[Row], key: str, plan: Plan | None, number: int) -> None:
+def _curve(axes: Axes, rows: Sequence[Row], key: str, plan: Plan | None, index: int) -> None:
     points = [row for row in rows if key in row.accuracy]
     if not points:
         return
@@ -245,9 +243,9 @@ def _curve(axes: Axes, rows: Sequence[Row], key: str, plan: Plan | None, number:
         y,
         yerr=spread,
         label=points[0].method,
-        color=OKABE_ITO[number % len(OKABE_ITO)],
-        marker=_MARKERS[number % len(_MARKERS)],
-        linestyle="-" if number < len(OKABE_ITO) else "--",
+        color=OKABE_ITO[index % len(OKABE_ITO)],
+        marker=_MARKERS[index % len(_MARKERS)],
+        linestyle="-" if index < len(OKABE_ITO) else "--",
         markersize=5,
         capsize=2,
         linewidth=1.2,

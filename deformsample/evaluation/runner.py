@@ -1,4 +1,4 @@
-"""Trains and measures the runs of a plan, each in its own process."""
+"""Training and measuring the runs of a plan, each in a separate process."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def train_and_measure(
     jobs: int,
     report: Callable[[str], object],
 ) -> None:
-    """Train and measure every run that is not done, some at a time.
+    """Train and measure every run that is not done, in parallel.
 
-    A run is done when its measurement is written. One that was interrupted starts again.
+    A run is done when its measurement is written. Interrupted runs start again.
 
     Args:
-        plan: what to compare.
+        plan: the plan.
         todo: the runs.
         common: options of ``deformsample fit`` for all runs.
-        jobs: how many run at once; each gets an equal share of the processors.
-        report: called with a line for each run that ends.
+        jobs: number of parallel runs; each gets an equal share of the processors.
+        report: called with a line for each finished run.
 
     Raises:
-        DataError: a run fails; those under way end first.
+        DataError: a run fails; active runs end first.
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
     waiting = [run for run in todo if not (run.folder / ACCURACY).is_file()]
@@ -51,7 +51,7 @@ def train_and_measure(
                 ready = run.after is None or run.after.folder in finished
                 if ready and len(active) < jobs:
                     waiting.remove(run)
-                    active[pool.submit(_one, plan, run, common, threads)] = run
+                    active[pool.submit(_train_and_measure, plan, run, common, threads)] = run
             ended, _ = wait(active, return_when=FIRST_COMPLETED)
             for future in ended:
                 run = active.pop(future)
@@ -62,14 +62,14 @@ def train_and_measure(
 
 
 def measure_costs(plan: Plan, todo: Sequence[Run], *, report: Callable[[str], object]) -> None:
-    """Measure the costs of the first seed's runs, one after another, on an idle machine."""
+    """Measure the costs of the runs of the first seed, one after another, on an idle machine."""
     for run in todo:
         if run.seed == plan.seeds[0] and not (run.folder / COST).is_file():
             _measure(plan, run, COST, threads=None)
             report(f"{run.method}, {run.budget}: cost measured")
 
 
-def _one(plan: Plan, run: Run, common: Sequence[str], threads: int) -> None:
+def _train_and_measure(plan: Plan, run: Run, common: Sequence[str], threads: int) -> None:
     training = run.folder / "training"
     shutil.rmtree(training, ignore_errors=True)
     method = plan.methods[run.method]
@@ -105,7 +105,7 @@ def _measure(plan: Plan, run: Run, name: str, threads: int | None) -> None:
 
 
 def _call(arguments: Sequence[str], log: Path, threads: int | None) -> None:
-    """Run a command of this package; its output goes to a file."""
+    """Run a command of this package with its output in a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     limit = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     with log.open("w", encoding="utf-8") as file:
@@ -119,6 +119,6 @@ def _call(arguments: Sequence[str], log: Path, threads: int | None) -> None:
     if done.returncode:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         raise DataError(
-            f"Expected `deformsample {arguments[0]}` to succeed, but it failed: {' '.join(last)} "
-            f"(all of its output: {log}). Finished runs are kept: run the same command again."
+            f"`deformsample {arguments[0]}` failed: {' '.join(last)} (full output: {log}). "
+            "Finished runs are kept: run the same command again."
         )

@@ -1,4 +1,4 @@
-"""Where the configurations that come with the package are."""
+"""Reading configs, and the folder of the shipped configs."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from deformsample.files.reading import read_text
 
 
 def configs_folder() -> Path:
-    """``configs/`` of a wheel lies inside the package, that of a clone beside it."""
+    """The shipped configs: inside the package (wheel), or beside it (clone)."""
     package = Path(__file__).parents[1]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 
 
 def own_or_shipped(root: Path, name: str) -> Path:
-    """A file of a folder of data, or else the one of that name among the configs."""
-    own = root / Path(name).expanduser()
-    return own if own.is_file() else configs_folder() / name
+    """A file below a data folder, otherwise the shipped config of that name."""
+    file = root / Path(name).expanduser()
+    return file if file.is_file() else configs_folder() / name
 
 
 YAML_LIMIT = 1 << 20
-"""Bytes of a config up to which it is read."""
+"""Maximum size of a config in bytes."""
 
 
 YAML_NODES = 100_000
-"""Values of a config up to which it is read, each alias counted as all that it stands for."""
+"""Maximum number of values of a config, with aliases expanded."""
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """The content of a YAML config: plain values by key.
 
-    Tags that make objects are refused, as are aliases that unfold to a giant.
+    Tags that create objects, and aliases that expand to too many values, are refused.
 
     Raises:
-        ArgumentError: not a file, not YAML, or something else than keys and values.
+        ArgumentError: not a file, not YAML, or no mapping.
     """
     text = read_text(path, "a config", ArgumentError, YAML_LIMIT)
     try:
@@ -46,33 +46,31 @@ def read_mapping(path: Path) -> dict[str, Any]:
         values = 0 if node is None else _values_in(node, {}, set())
         content = yaml.safe_load(text) if values <= YAML_NODES else {}
     except RecursionError:
-        raise ArgumentError(
-            f"Expected a config, but {path} has values inside of values without end."
-        ) from None
+        raise ArgumentError(f"Cannot read the config {path}: it contains itself.") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-99-99
         reason = " ".join(str(error).split())
-        raise ArgumentError(f"Expected YAML, but {path} cannot be read: {reason}") from None
+        raise ArgumentError(f"Cannot read {path} as YAML: {reason}") from None
     if values > YAML_NODES:
         raise ArgumentError(
-            f"Expected a config of at most {YAML_NODES:,} values, but {path} has {values:,}, where "
-            "each alias counts as all that it stands for."
+            f"Expected a config of at most {YAML_NODES:,} values, but {path} has {values:,} with "
+            "aliases expanded."
         )
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ArgumentError(
-            f"Expected a config of keys and values, but {path} holds "
+            f"Expected a config of keys and values, but {path} contains "
             f"{'nothing' if content is None else type(content).__name__}."
         )
     return content
 
 
 def _values_in(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
-    """How many values a node unfolds to; each is counted once, however often it is named."""
+    """The number of values of a node with aliases expanded."""
     if id(node) in above:
         raise RecursionError
     if id(node) not in known:
         children: list[yaml.Node] = []
         if isinstance(node, yaml.MappingNode):
-            children = [part for pair in node.value for part in pair]
+            children = [child for pair in node.value for child in pair]
         elif isinstance(node, yaml.SequenceNode):
             children = node.value
         inside = above | {id(node)}
@@ -81,7 +79,7 @@ def _values_in(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
 
 
 def find_config(name: str) -> Path:
-    """The config of that name in the working directory, or else among the shipped ones."""
+    """The config of that name in the working directory, otherwise the shipped one."""
     shipped = configs_folder()
     for candidate in (Path(name).expanduser(), shipped / name):
         if candidate.is_file():
@@ -89,5 +87,5 @@ def find_config(name: str) -> Path:
     available = sorted(str(file.relative_to(shipped)) for file in shipped.rglob("*.yaml"))
     raise ArgumentError(
         f"Expected a config file after --config, but there is no {name!r} here or in {shipped}. "
-        f"Shipped are: {', '.join(available)}."
+        f"Shipped configs: {', '.join(available)}."
     )

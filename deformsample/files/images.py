@@ -15,10 +15,10 @@ from deformsample.files.reading import files_in, regular_file
 from deformsample.files.writing import atomic_write
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""In lower case; files are matched whatever their case."""
+"""In lower case; matching ignores case."""
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
-"""What is decoded, whatever a file's name says. Pillow knows more: some start other programs."""
+"""Formats to decode, by content. Further formats of Pillow start other programs."""
 
 _PLAIN = frozenset({"1", "L", "LA", "P", "PA", "RGBA", "RGBX"})
 _DEEP = frozenset({"I;16", "I;16B", "I;16L"})
@@ -27,21 +27,21 @@ _DEEP = frozenset({"I;16", "I;16B", "I;16L"})
 def read_image(path: Path) -> Pixels:
     """Read an image file as RGB.
 
-    One channel is shown as grey, a palette by its colours; opacity is left out, and 16-bit images
-    keep their high byte. Of a TIFF with several pages the first one counts.
+    Grey and palette images become RGB, opacity is dropped, and 16-bit images are converted to 8
+    bits by keeping the high byte. Only the first page of a TIFF is read.
 
     Returns:
-        (h, w, 3) uint8, turned upright where the file says how.
+        (h, w, 3) uint8, with the EXIF orientation applied.
 
     Raises:
-        DataError: no such file, not an image, cut short, of a single row or column, or of other
-            colours (CMYK, Lab, numbers with a point).
+        DataError: no such file, not an image, truncated, of a single row or column, or of another
+            colour mode (CMYK, Lab, floating point).
     """
     image = open_image(path)
     if min(image.size) < 2:
         raise DataError(
             f"Expected an image of at least 2 x 2 pixels, but {path} has {image.height} x "
-            f"{image.width}: nothing lies between its samples."
+            f"{image.width}."
         )
     if image.mode == "RGB":
         return np.asarray(image)
@@ -50,29 +50,28 @@ def read_image(path: Path) -> Pixels:
         return np.stack([grey] * 3, axis=-1)
     if image.mode not in _PLAIN:
         raise DataError(
-            "Expected an image in RGB, grey or of a palette, with 8 or 16 bits, but "
+            "Expected an RGB, grey or palette image of 8 or 16 bits, but "
             f"{path} has mode {image.mode} ({len(image.getbands())} channel(s)): convert it to "
             "RGB first."
         )
-    # By way of RGBA: Pillow warns of a palette's opacity that is lost directly.
+    # Via RGBA, since Pillow warns when it drops the opacity of a palette.
     return np.asarray(image.convert("RGBA").convert("RGB"))
 
 
 def read_ids(path: Path) -> Pixels:
-    """Read an image whose pixels are numbers: one channel of 8 bits, or indices into a palette.
+    """Read an image of label ids: one channel of 8 bits, or palette indices.
 
     Returns:
         (h, w) uint8.
 
     Raises:
-        DataError: as :func:`read_image`.
+        DataError: as in :func:`read_image`.
     """
     image = open_image(path)
     if image.mode not in ("L", "P"):
         raise DataError(
             f"Expected label ids in one channel of 8 bits, but {path} has mode {image.mode} "
-            f"({len(image.getbands())} channel(s)): save it so; or if it is coloured, give the "
-            "colours."
+            f"({len(image.getbands())} channel(s)): convert it, or set `labels` to colours."
         )
     return np.asarray(image)
 
@@ -89,23 +88,23 @@ def read_colours(path: Path) -> Pixels:
 
 
 def write_image(path: Path, pixels: Pixels) -> None:
-    """Write (h, w) or (h, w, 3) uint8 as the format of the path's suffix, whole or not at all."""
+    """Write (h, w) or (h, w, 3) uint8 atomically, in the format of the suffix."""
     save_image(Image.fromarray(pixels), path)
 
 
 def save_image(image: Image.Image, path: Path, pnginfo: PngInfo | None = None) -> None:
-    """Write an image as the format of the path's suffix, whole or not at all."""
+    """Write an image atomically, in the format of the suffix."""
     with atomic_write(path) as partial:
         image.save(partial, pnginfo=pnginfo)
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decode an image file, turned upright where it says how.
+    """Decode an image file and apply its EXIF orientation.
 
-    Its declared size is looked at before anything is decoded.
+    The declared size is checked before decoding.
 
     Raises:
-        DataError: no such file, not an image, too large, animated, or cut short.
+        DataError: no such file, not an image, too large, animated, or truncated.
     """
     regular_file(path, "an image file")
     try:
@@ -118,23 +117,22 @@ def open_image(path: Path) -> Image.Image:
         raise
     except UnidentifiedImageError:
         raise DataError(
-            f"Expected an image file, but {path} is not in a format that can be read: "
-            f"{', '.join(FORMATS)}."
+            f"Expected an image file in one of the formats {', '.join(FORMATS)}, but {path} is in "
+            "none of them."
         ) from None
     except Image.DecompressionBombError as error:
         raise DataError(
-            f"Expected an image of fewer pixels, but {path} is larger than Pillow reads ({error}): "
-            "save it as a tiled TIFF, which is read in parts, or raise "
-            "`PIL.Image.MAX_IMAGE_PIXELS` if you trust the file."
+            f"Expected an image of fewer pixels, but {path} exceeds Pillow's limit ({error}): save "
+            "it as a tiled TIFF, which is read in parts, or raise `PIL.Image.MAX_IMAGE_PIXELS` if "
+            "you trust the file."
         ) from None
-    except Exception as error:  # bytes of any kind make a decoder fail in any way
+    except Exception as error:  # decoders raise any exception on invalid bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"Expected a whole image file, but {path} cannot be decoded ({reason}): get the file "
-            "again or remove it."
+            f"Cannot read {path}: {reason}. Get the file again, or remove it."
         ) from None
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All image files directly in a folder, by name; extensions count in any letter case."""
+    """All image files directly in a folder, sorted by name."""
     return [file for file in files_in(folder) if file.suffix.lower() in IMAGE_SUFFIXES]

@@ -1,4 +1,4 @@
-"""From what label files hold to class ids, and back."""
+"""Conversion between label files and class ids."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from deformsample.files.images import save_image
 
 
 def check_ids(ids: Pixels, num_classes: int, source: object) -> Pixels:
-    """Pass class ids on if all are below ``num_classes`` or ``IGNORE_INDEX``.
+    """Return class ids if all are below ``num_classes`` or ``IGNORE_INDEX``.
 
     Raises:
-        DataError: naming ``source`` and the ids that do not fit.
+        DataError: there are other ids; the message names them and ``source``.
     """
     counts = np.bincount(ids.ravel(), minlength=256)
     wrong = [int(i) for i in np.flatnonzero(counts) if num_classes <= i != IGNORE_INDEX]
     if wrong:
         raise DataError(
             f"Expected label ids from 0 to {num_classes - 1}, or {IGNORE_INDEX} to ignore, but "
-            f"{source} holds {listed(wrong)}: add the classes, or mend the labels."
+            f"{source} contains {listed(wrong)}: add the classes, or correct the labels."
         )
     return ids
 
@@ -42,32 +42,31 @@ def ids_from_colours(
     Args:
         colours: (h, w, 3).
         table: the colour of each class.
-        threshold: take a channel above it as 255 and others as 0 first; ``None`` takes colours as
-            they are.
-        ignore: colours without a class; ``None`` ignores every colour that no class has.
-        source: what an error names.
+        threshold: channels above it become 255, others 0; ``None`` keeps the colours.
+        ignore: colours without a class; ``None`` ignores all colours of no class.
+        source: name of the labels in errors.
 
     Returns:
         (h, w) uint8, ``IGNORE_INDEX`` where there is no class.
 
     Raises:
-        DataError: a colour is neither a class's nor in ``ignore``.
+        DataError: a colour is neither of a class nor in ``ignore``.
     """
     if threshold is not None:
         colours = np.where(colours > threshold, 255, 0).astype(np.uint8)
     codes = colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
     ids = np.full(codes.shape, IGNORE_INDEX, dtype=np.uint8)
     known = np.zeros(codes.shape, dtype=bool)
-    for number, colour in enumerate(table):
+    for class_id, colour in enumerate(table):
         match = codes == _code(colour)
-        ids[match] = number
+        ids[match] = class_id
         known |= match
     for colour in ignore or ():
         known |= codes == _code(colour)
     if ignore is not None and not known.all():
         wrong = [_colour(code) for code in np.unique(codes[~known])]
         raise DataError(
-            f"Expected the colours of the classes, but {source} holds {listed(wrong)}: add them "
+            f"Expected the colours of the classes, but {source} contains {listed(wrong)}: add them "
             "to the classes or to the ignored colours."
         )
     return ids
@@ -95,7 +94,7 @@ def _colour(code: int) -> Colour:
 
 
 def write_indexed(path: Path, ids: Pixels, colours: Sequence[tuple[int, int, int]]) -> None:
-    """Write ids (h, w) as a palette PNG: programs read the ids, viewers show the colours."""
+    """Write ids (h, w) as a palette PNG: pixel values are ids, viewers show the colours."""
     image = Image.fromarray(ids)
     image.putpalette([channel for colour in colours for channel in colour])
     save_image(image, path)

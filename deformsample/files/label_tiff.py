@@ -1,4 +1,4 @@
-"""Label maps that are never whole in memory: tiled, compressed (Big)TIFF."""
+"""Out-of-core writing of label maps as tiled, compressed (Big)TIFF."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_label_tiff(
         bands: class ids (n, W), from top to bottom, of any heights.
         size: (H, W) of the image.
         classes: name and colour of every class.
-        target: file, written whole or not at all.
+        target: file, written atomically.
 
     Raises:
         DataError: tifffile is not installed.
@@ -54,7 +54,7 @@ def write_label_tiff(
 
 
 def _rows_of_tiles(bands: Iterable[Pixels]) -> Iterator[Pixels]:
-    """The same rows in bands of ``_TILE``; the last one may have fewer."""
+    """The same rows in bands of ``_TILE`` rows; the last band may have fewer."""
     pending: list[Pixels] = []
     rows = 0
     for band in bands:
@@ -70,7 +70,7 @@ def _rows_of_tiles(bands: Iterable[Pixels]) -> Iterator[Pixels]:
 
 
 def _tiles(bands: Iterable[Pixels]) -> Iterator[Pixels]:
-    """Tiles from left to right; the last ones are padded."""
+    """Tiles from left to right; incomplete tiles are padded."""
     for band in bands:
         rows, width = band.shape
         for left in range(0, width, _TILE):
@@ -80,6 +80,6 @@ def _tiles(bands: Iterable[Pixels]) -> Iterator[Pixels]:
 
 def _colormap(classes: Mapping[str, Colour]) -> npt.NDArray[np.uint16]:
     colours = np.zeros((3, 256), np.uint16)
-    for number, colour in enumerate(palette(classes)):
-        colours[:, number] = np.array(colour) * 257
+    for class_id, colour in enumerate(palette(classes)):
+        colours[:, class_id] = np.array(colour) * 257
     return colours

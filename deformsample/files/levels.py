@@ -1,4 +1,4 @@
-"""Images of any size, read at a fraction of their resolution."""
+"""Reading images of any size at a level of their pyramid."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from deformsample.files.slides import Values, halved, is_large, open_large
 
 
 def read_level(path: Path, level: int) -> Pixels:
-    """Read an image that was halved ``level`` times; of a slide or a large TIFF, only that.
+    """Read an image halved ``level`` times; slides and large TIFFs are read at that level.
 
     Returns:
         (h, w, 3) uint8.
 
     Raises:
-        DataError: a file that is missing or cannot be read, or too many pixels at that level.
+        DataError: no such file, an unreadable file, or too many pixels at that level.
     """
     if not is_large(path):
         pixels = read_image(path)
@@ -31,7 +31,7 @@ def read_level(path: Path, level: int) -> Pixels:
         if level < least:
             raise DataError(
                 "Expected an image that can be read whole, but {} has {} x {} pixels: set "
-                "`--data.level={}`, by which it is halved so often.".format(
+                "`--data.level={}` to read it at a lower resolution.".format(
                     path, *image.size, least
                 )
             )

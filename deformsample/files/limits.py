@@ -1,4 +1,4 @@
-"""What files declare of themselves, looked at before anything of them is decoded."""
+"""Checks of declared sizes before a file is decoded."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from PIL.TiffImagePlugin import TiffImageFile
 from deformsample.errors import DataError
 
 LARGEST_CHUNK = 64_000_000
-"""Pixels of a tile or strip of a TIFF up to which it is decoded."""
+"""Maximum number of pixels of a tile or strip of a TIFF."""
 
 LARGEST_VOLUME = 1 << 28
-"""Voxels of one channel of a volume up to which it is decoded, such as 645 in each direction."""
+"""Maximum number of voxels of one channel of a volume (645 per side)."""
 
 _TILE_SIDES = 322, 323  # tags of a TIFF
-_DEFLATE = 1032  # bytes that one compressed byte can stand for, at most
+_DEFLATE = 1032  # maximum compression ratio of deflate
 
 
 def check_image(image: Image.Image, path: Path) -> None:
-    """Pages of a TIFF are levels or thumbnails, those of a phone's JPEG too: the first counts."""
+    """Check an opened image; further pages of a TIFF or JPEG (levels, thumbnails) are ignored."""
     if isinstance(image, TiffImageFile):
         tile = math.prod(image.tag_v2.get(side, 0) for side in _TILE_SIDES)
         if tile > LARGEST_CHUNK:
@@ -34,19 +34,19 @@ def check_image(image: Image.Image, path: Path) -> None:
     frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
     if frames > 1:
         raise DataError(
-            f"Expected a single image, but {path} is an animation of {frames}: save the one that "
-            "you mean."
+            f"Expected a single image, but {path} is an animation of {frames} frames: save one "
+            "frame."
         )
 
 
 def check_tiff(series: Any, path: Path) -> None:
-    """What a TIFF declares must be of a kind that can be read, and be there."""
+    """Check that the declared type of a TIFF is supported and that its data is complete."""
     if series.axes not in ("YX", "YXS") or series.dtype not in (np.uint8, np.uint16):
         raise DataError(
             "Expected a TIFF of rows, columns and channels of 8 or 16 bits, but "
             f"{path} has axes {series.axes} of {series.dtype}."
         )
-    held = path.stat().st_size
+    file_size = path.stat().st_size
     for level in series.levels:
         page = level.keyframe
         if min(level.shape[:2]) < (2 if level is series.levels[0] else 1):
@@ -56,33 +56,31 @@ def check_tiff(series: Any, path: Path) -> None:
             )
         if math.prod(page.chunks[:2]) > LARGEST_CHUNK:
             raise DataError(
-                f"Expected a TIFF whose parts have at most {LARGEST_CHUNK:,} pixels, but {path} "
-                f"has parts of {page.chunks[0]} x {page.chunks[1]}: save it with tiles."
+                f"Expected a TIFF whose tiles have at most {LARGEST_CHUNK:,} pixels, but {path} "
+                f"has chunks of {page.chunks[0]} x {page.chunks[1]}: save it with tiles."
             )
         ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
-        if len(ends) != math.prod(page.chunked) or max(ends, default=held + 1) > held:
+        if len(ends) != math.prod(page.chunked) or max(ends, default=file_size + 1) > file_size:
             raise DataError(
-                f"Expected a whole TIFF, but {path} declares {page.shape[0]} x {page.shape[1]} "
-                "pixels and does not hold them: get the file again."
+                f"Expected a complete TIFF, but {path} declares {page.shape[0]} x {page.shape[1]} "
+                "pixels and is truncated: get the file again."
             )
 
 
 def check_volume(volume: Any, path: Path) -> None:
-    """What the head declares must be numbers, be of a size that can be read, and be there."""
+    """Check that the declared type and size of a volume are supported and its data is complete."""
     if volume.dtype.kind not in "iuf":
-        raise DataError(
-            f"Expected a volume of whole numbers or floats, but {path} holds {volume.dtype}."
-        )
+        raise DataError(f"Expected a volume of integers or floats, but {path} has {volume.dtype}.")
     voxels = math.prod(volume.shape[:3])
     if voxels > LARGEST_VOLUME:
         raise DataError(
             f"Expected a volume of at most {LARGEST_VOLUME:,} voxels, but {path} declares "
-            f"{voxels:,}: cut it into parts."
+            f"{voxels:,}: split it."
         )
     largest_ratio = _DEFLATE if path.suffix == ".gz" else 1
     needed = volume.offset + math.prod(volume.shape) * volume.dtype.itemsize
     if needed > path.stat().st_size * largest_ratio:
         raise DataError(
-            f"Expected a whole NIfTI volume, but {path} declares {volume.shape} voxels, which its "
-            f"{path.stat().st_size:,} bytes cannot hold: get it again."
+            f"Expected a complete NIfTI volume, but {path} declares {volume.shape} voxels, which "
+            f"do not fit in its {path.stat().st_size:,} bytes: get the file again."
         )

@@ -1,4 +1,4 @@
-"""Files of unknown origin: what they are is looked at before they are read."""
+"""Reading untrusted files; their type and size are checked first."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path
 from deformsample.errors import DataError, DeformsampleError
 
 TEXT_LIMIT = 64 << 20
-"""Bytes of a CSV or a list of files up to which it is read."""
+"""Maximum size of a text file in bytes."""
 
 
 def regular_file(
     path: Path, what: str, kind: type[DeformsampleError] = DataError, limit: int | None = None
 ) -> Path:
-    """Pass a path on if a file is there: no folder, and no pipe or device that never ends.
+    """Return a path if it is a regular file: no folder, pipe or device.
 
     Args:
-        path: to look at; links are followed.
-        what: was expected, with its article.
-        kind: of the error.
-        limit: bytes that the file may have.
+        path: path to check; links are followed.
+        what: expected content, with its article, for the error.
+        kind: class of the error.
+        limit: maximum size in bytes.
 
     Raises:
-        DeformsampleError: of that kind, naming the path.
+        DeformsampleError: of that class, naming the path.
     """
     try:
         state = path.stat()
     except FileNotFoundError:
         raise kind(f"Expected {what} at {path}, but there is none.") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise kind(f"Expected {what}, but {path} cannot be opened: {_reason(error)}.") from None
+        raise kind(f"Cannot read {path} as {what}: {_reason(error)}.") from None
     if path.is_dir():
         raise kind(f"Expected {what}, but {path} is a folder.")
     if not path.is_file():
@@ -40,7 +40,7 @@ def regular_file(
     if limit is not None and state.st_size > limit:
         raise kind(
             f"Expected {what} of at most {limit:,} bytes, but {path} has {state.st_size:,}: is it "
-            "another file?"
+            "the right file?"
         )
     return path
 
@@ -51,41 +51,39 @@ def read_text(
     """The text of a file in UTF-8, with or without a byte order mark.
 
     Args:
-        path: of the file.
-        what: was expected, with its article.
-        kind: of the error.
-        limit: bytes that the file may have.
+        path: path of the file.
+        what: expected content, with its article, for the error.
+        kind: class of the error.
+        limit: maximum size in bytes.
 
     Raises:
-        DeformsampleError: of that kind, naming the file.
+        DeformsampleError: of that class, naming the file.
     """
     regular_file(path, what, kind, limit)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise kind(
-            f"Expected {what}, but {path} is no text in UTF-8: byte {error.start} does not fit."
+            f"Cannot read {path} as {what}: byte {error.start} is not valid UTF-8."
         ) from None
     except OSError as error:
-        raise kind(f"Expected {what}, but {path} cannot be read: {_reason(error)}.") from None
+        raise kind(f"Cannot read {path} as {what}: {_reason(error)}.") from None
     if "\0" in text:
-        raise kind(f"Expected {what}, but {path} is no text: it holds zero bytes.")
+        raise kind(f"Cannot read {path} as {what}: it contains zero bytes, so it is no text.")
     return text
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """All that a folder holds, but for what is hidden.
+    """The visible entries of a folder, sorted.
 
     Raises:
-        DataError: it cannot be listed.
+        DataError: the folder cannot be listed.
     """
     try:
-        found = sorted(folder.iterdir())
+        entries = sorted(folder.iterdir())
     except OSError as error:
-        raise DataError(
-            f"Expected a folder that can be listed, but {folder} cannot: {_reason(error)}."
-        ) from None
-    return (file for file in found if not file.name.startswith("."))
+        raise DataError(f"Cannot list the folder {folder}: {_reason(error)}.") from None
+    return (file for file in entries if not file.name.startswith("."))
 
 
 def _reason(error: Exception) -> str:
@@ -96,9 +94,9 @@ def csv_rows(file: Path, what: str) -> list[list[str]]:
     """The rows of a CSV file.
 
     Raises:
-        DataError: not a file, no text, or no CSV.
+        DataError: no file, no text, or no CSV.
     """
     try:
         return list(csv.reader(io.StringIO(read_text(file, what), newline="")))
     except csv.Error as error:
-        raise DataError(f"Expected {what}, but {file} is no CSV: {error}.") from None
+        raise DataError(f"Cannot read {file} as {what} (CSV): {error}.") from None

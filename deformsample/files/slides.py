@@ -1,7 +1,6 @@
-"""Images that are too large to read whole: TIFF of any kind, and slides.
+"""Out-of-core reading of large TIFFs and slides.
 
-What is read are parts of pyramid levels. Where the file has a level, it is taken; where it has
-none, parts of the next finer one are averaged.
+Regions of pyramid levels are read from the file, or averaged from the next finer level in the file.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from deformsample.files.reading import regular_file
 from deformsample.kernels.pixels import halve
 
 SLIDE_SUFFIXES = frozenset({".bif", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu"})
-"""Formats that OpenSlide reads and others do not; in lower case."""
+"""Suffixes of formats that only OpenSlide reads, in lower case."""
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 
 READ_WHOLE = 64_000_000
-"""Pixels of a TIFF up to which it is read whole."""
+"""Maximum number of pixels of a TIFF that is read whole."""
 
-_LARGEST_PART = 2048
-"""Side of what is read at once, in pixels of the file's level."""
+_BLOCK_SIDE = 2048
+"""Side of a block that is read at once, in pixels of the level in the file."""
 
 Values: TypeAlias = npt.NDArray[np.float32]
 
@@ -42,26 +41,26 @@ _INSTALL = "install it with `pip install 'deformsample[slides]'`"
 
 
 class LargeImage(ABC):
-    """An image in a file, read in parts; close it, or use it in a ``with``.
+    """An image file that is read in regions; close it, or use it as a context manager.
 
     Args:
-        path: of the file.
+        path: path of the file.
         levels: sizes (H, W) of the levels in the file, the full image first.
     """
 
     def __init__(self, path: Path, levels: Sequence[Size]) -> None:
         self.path = path
         self.size = levels[0]
-        # By number: the image halved so many times. Levels in between are of no use here.
+        # Keys are numbers of halvings; levels of other ratios are not used.
         self.levels = {
-            number: index
+            halvings: index
             for index, size in reversed(list(enumerate(levels)))
-            if (number := _halvings(levels[0], size)) is not None
+            if (halvings := _halvings(levels[0], size)) is not None
         }
 
     @abstractmethod
     def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
-        """A part of a level of the file, (rows, columns, 3) uint8; may fail in any way."""
+        """A region of a level of the file, (rows, columns, 3) uint8; may raise any exception."""
 
     @abstractmethod
     def close(self) -> None:
@@ -79,46 +78,46 @@ class LargeImage(ABC):
         self.close()
 
     def read(self, level: int, top: int, bottom: int, left: int, right: int) -> Values:
-        """A part of a level of the image pyramid.
+        """A region of a level of the image pyramid.
 
         Args:
-            level: the image is halved so many times.
+            level: number of halvings.
             top: first row.
-            bottom: the row after the last one.
+            bottom: the row after the last row.
             left: first column.
-            right: the column after the last one.
+            right: the column after the last column.
 
         Returns:
             (3, rows, columns), from 0 to 255.
 
         Raises:
-            DataError: the file cannot be decoded there.
+            DataError: the region cannot be decoded.
         """
-        held = max(number for number in self.levels if number <= level)
-        factor = 2 ** (level - held)
-        step = max(1, _LARGEST_PART // factor)
+        stored = max(halvings for halvings in self.levels if halvings <= level)
+        factor = 2 ** (level - stored)
+        step = max(1, _BLOCK_SIDE // factor)
         whole = np.empty((3, bottom - top, right - left), np.float32)
         for i in range(top, bottom, step):
             for j in range(left, right, step):
                 rows, columns = (i, min(i + step, bottom)), (j, min(j + step, right))
-                block = self._averaged(held, factor, rows, columns)
+                block = self._averaged(stored, factor, rows, columns)
                 whole[:, i - top : rows[1] - top, j - left : columns[1] - left] = block
         return whole
 
     def _averaged(
-        self, held: int, factor: int, rows: tuple[int, int], columns: tuple[int, int]
+        self, stored: int, factor: int, rows: tuple[int, int], columns: tuple[int, int]
     ) -> Values:
-        height, width = (-(-side // 2**held) for side in self.size)
+        height, width = (-(-side // 2**stored) for side in self.size)
         top, bottom = rows[0] * factor, min(rows[1] * factor, height)
         left, right = columns[0] * factor, min(columns[1] * factor, width)
-        pixels = self._padded(held, top, bottom, left, right)
+        pixels = self._padded(stored, top, bottom, left, right)
         return halved(pixels, factor.bit_length() - 1)
 
-    def _padded(self, held: int, top: int, bottom: int, left: int, right: int) -> Pixels:
-        """A level may end a pixel early, where the file's writer rounded down."""
+    def _padded(self, stored: int, top: int, bottom: int, left: int, right: int) -> Pixels:
+        """A region of a level, padded where the level of the file was rounded down."""
         try:
-            pixels = self.part(self.levels[held], top, bottom, left, right)
-        except Exception as error:  # bytes of any kind make a decoder fail in any way
+            pixels = self.part(self.levels[stored], top, bottom, left, right)
+        except Exception as error:  # decoders raise any exception on invalid bytes
             raise _unreadable(self.path, error) from None
         missing = (bottom - top - pixels.shape[0], right - left - pixels.shape[1])
         if any(missing):
@@ -129,8 +128,8 @@ class LargeImage(ABC):
 class TiffImage(LargeImage):
     """A TIFF or BigTIFF of 8 or 16 bits, with or without tiles and levels.
 
-    One channel is shown as grey, a fourth one (opacity) is left out, and 16-bit images keep
-    their high byte.
+    Grey images become RGB, a fourth channel (opacity) is dropped, and 16-bit images are converted
+    to 8 bits by keeping the high byte.
     """
 
     def __init__(self, path: Path) -> None:
@@ -142,14 +141,14 @@ class TiffImage(LargeImage):
         regular_file(path, "an image file")
         try:
             self._file = tifffile.TiffFile(path)
-        except Exception as error:  # bytes of any kind make a reader fail in any way
+        except Exception as error:  # readers raise any exception on invalid bytes
             raise _unreadable(path, error) from None
         try:
             series = self._file.series[0]
             check_tiff(series, path)
             self._arrays: list[Any] = [
-                zarr.open(series.aszarr(level=number), mode="r")
-                for number in range(len(series.levels))
+                zarr.open(series.aszarr(level=level), mode="r")
+                for level in range(len(series.levels))
             ]
             sizes = [(array.shape[0], array.shape[1]) for array in self._arrays]
             super().__init__(path, sizes)
@@ -167,7 +166,7 @@ class TiffImage(LargeImage):
 
 
 class SlideImage(LargeImage):
-    """A whole-slide image, by OpenSlide; what the scanner left out is white."""
+    """A whole-slide image, read by OpenSlide; areas that were not scanned are white."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -179,7 +178,7 @@ class SlideImage(LargeImage):
             self._slide = openslide.OpenSlide(str(path))
             sizes = [(height, width) for width, height in self._slide.level_dimensions]
             super().__init__(path, sizes)
-        except Exception as error:  # bytes of any kind make a reader fail in any way
+        except Exception as error:  # readers raise any exception on invalid bytes
             raise _unreadable(path, error) from None
 
     @override
@@ -202,7 +201,7 @@ def open_large(path: Path) -> LargeImage:
     """Open a TIFF or a slide, without reading its pixels.
 
     Raises:
-        DataError: no such file, one that cannot be read, or another format.
+        DataError: no such file, an unreadable file, or another format.
     """
     suffix = path.suffix.lower()
     if suffix in SLIDE_SUFFIXES:
@@ -210,16 +209,16 @@ def open_large(path: Path) -> LargeImage:
     if suffix in TIFF_SUFFIXES:
         return TiffImage(path)
     raise DataError(
-        f"Expected a TIFF or a slide to read in parts, but {path} is neither: convert it first."
+        f"Expected a TIFF or a slide to read in parts, but got {path}: convert it first."
     )
 
 
 def is_large(path: Path) -> bool:
-    """Is a file a slide, or a TIFF of more pixels than are read whole? Looks at its header only."""
+    """Whether a file is a slide or a large TIFF; reads only the header."""
     suffix = path.suffix.lower()
     if suffix not in TIFF_SUFFIXES:
         return suffix in SLIDE_SUFFIXES
-    if not path.is_file():  # opening a pipe would wait for ever
+    if not path.is_file():  # opening a pipe would block
         return False
     try:
         with warnings.catch_warnings(), Image.open(path, formats=("TIFF",)) as image:
@@ -227,35 +226,33 @@ def is_large(path: Path) -> bool:
             return bool(image.width * image.height > READ_WHOLE)
     except Image.DecompressionBombError:
         return True
-    except Exception:  # bytes of any kind make a reader fail in any way
-        return False  # reading it will say what is wrong
+    except Exception:  # readers raise any exception on invalid bytes
+        return False  # reading it reports the error
 
 
 def halved(pixels: Pixels, times: int) -> Values:
-    """Halve an image (h, w, 3) a number of times: (3, h', w'), from 0 to 255."""
+    """Halve an image (h, w, 3) repeatedly: (3, h', w'), from 0 to 255."""
     values: npt.NDArray[Any] = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     for _ in range(times):
-        values = halve(values, threads=1)  # files are read side by side already
+        values = halve(values, threads=1)  # files are read in parallel already
     return values.astype(np.float32, copy=False)
 
 
 def _halvings(full: Size, size: Size) -> int | None:
-    """How often a level is halved; ``None`` if it is something in between."""
-    number = round(math.log2(full[0] / size[0]))
-    exact = [whole / 2.0**number for whole in full]
+    """The number of halvings of a level; ``None`` for another ratio."""
+    halvings = round(math.log2(full[0] / size[0]))
+    exact = [whole / 2.0**halvings for whole in full]
     fits = all(abs(e - side) <= max(1, 0.014 * side) for e, side in zip(exact, size, strict=True))
-    return number if fits and number >= 0 else None
+    return halvings if fits and halvings >= 0 else None
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return DataError(
-        f"Expected a whole TIFF or slide, but {path} cannot be decoded: {reason[:200]}."
-    )
+    return DataError(f"Cannot read the TIFF or slide {path}: {reason[:200]}.")
 
 
 def as_rgb(pixels: npt.NDArray[Any]) -> Pixels:
-    """Any channels of 8 or 16 bits to three of 8: see :class:`TiffImage`."""
+    """Convert any channels of 8 or 16 bits to RGB of 8 bits; see :class:`TiffImage`."""
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.ndim == 2:

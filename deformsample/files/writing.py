@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from deformsample.errors import WriteError
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
-    """A path to write to, which takes the target's place when all is written.
+    """A temporary path that replaces the target after the block.
 
-    What stood at the target before stays until then, and for good where writing fails. Processes
-    that write the same target do not mix: the last one that ends wins.
+    If writing fails, the previous file remains. If several processes write the same target, the
+    last one wins.
 
     Args:
-        target: its folder is made where there is none.
+        target: path of the file; missing folders are created.
 
     Raises:
         WriteError: the disk is full, or the folder cannot be written to.
     """
-    stem = target.stem[:40]  # the name may be as long as names can be
+    stem = target.stem[:40]  # names have a maximum length
     partial = target.with_name(f".{stem}.{uuid.uuid4().hex[:8]}.partial{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -32,8 +32,8 @@ def atomic_write(target: Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise WriteError(
-            f"Expected to write {target}, but: {reason}. What was there before is as it was; make "
-            "room, or choose another place."
+            f"Cannot write {target}: {reason}. The previous file is unchanged; free some space, or "
+            "choose another folder."
         ) from error
     finally:
         with suppress(OSError):

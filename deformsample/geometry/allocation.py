@@ -1,14 +1,14 @@
-"""How the error of each place falls with its sampling density, and the density that pays best.
+"""Error curves: error as a function of sampling density, and the optimal density.
 
-The model is e(p) = a(p) rho(p)^(-b(p)): a is the error at uniform sampling, and the elasticity b
-says how much it falls with more samples; rho is the sampling density relative to uniform sampling.
+The model is e(p) = a(p) rho(p)^(-b(p)): a is the error at uniform sampling, the elasticity b is the
+rate at which it falls, and rho is the sampling density relative to uniform sampling.
 For a fixed number of samples, the density that minimises the total error is known in closed form
 (the derivative of the error by rho is the same everywhere):
 
     rho = clamp((a b / lambda)^(1 / (1 + b)), minimum, maximum),   lambda so that mean rho = 1.
 
 This is Lagrangian rate allocation (Shoham and Gersho 1988, "Efficient Bit Allocation for an
-Arbitrary Set of Quantizers") with error curves in place of rate-distortion curves.
+Arbitrary Set of Quantizers") with error curves instead of rate-distortion curves.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class ErrorCurves(NamedTuple):
     """(b, 1, h, w), the exponent b > 0."""
 
     field: Tensor | None = None
-    """(b, 1, h, w), what was added at random to the logarithm of the density, in training."""
+    """(b, 1, h, w), the random perturbation of the log density in training."""
 
 
 def expected_error(curves: ErrorCurves, density: Tensor) -> Tensor:
     """The error a rho^-b of each cell.
 
     Args:
-        curves: of the cells.
+        curves: curves of the cells.
         density: (b, 1, h, w), relative to uniform sampling.
 
     Returns:
@@ -59,11 +59,10 @@ def best_density(
     """The density that minimises the total expected error.
 
     Args:
-        curves: of the cells.
+        curves: curves of the cells.
         minimum: lower bound of the density relative to its mean, in (0, 1).
         maximum: upper bound of the density relative to its mean, above 1.
-        budget: mean density, which is the number of samples relative to the number at which the
-            curves were fitted.
+        budget: mean density: the number of samples relative to that of the fitted curves.
 
     Returns:
         (b, 1, h, w), with mean ``budget`` over the image area.
@@ -99,16 +98,16 @@ def best_density(
 def budget_curve(
     curves: ErrorCurves, budgets: Sequence[float], *, minimum: float, maximum: float
 ) -> Tensor:
-    """The mean expected error at other numbers of samples, of uniform sampling and of the best.
+    """The mean expected error of uniform and of optimal sampling at other numbers of samples.
 
     Args:
-        curves: of the cells.
-        budgets: numbers of samples relative to the one at which the curves were fitted.
-        minimum: as of :func:`best_density`.
-        maximum: as of :func:`best_density`.
+        curves: curves of the cells.
+        budgets: numbers of samples relative to that at which the curves were fitted.
+        minimum: as in :func:`best_density`.
+        maximum: as in :func:`best_density`.
 
     Returns:
-        (b, len(budgets), 2): uniform sampling first, in the unit of the curves.
+        (b, len(budgets), 2) of uniform and optimal sampling, in the unit of the curves.
     """
     means = []
     for budget in budgets:

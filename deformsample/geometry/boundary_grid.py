@@ -30,8 +30,8 @@ from deformsample.geometry.coordinates import (
 )
 from deformsample.geometry.density import label_boundaries
 
-_FREE, _HELD = 1.0, 2.0
-"""Diagonal of a path's Laplacian at its ends: no neighbour beyond, or one that is held."""
+_FREE, _FIXED = 1.0, 2.0
+"""Diagonal of a path Laplacian at its ends: without a neighbour, or with a fixed one."""
 
 
 def nearest_boundary(labels: Tensor, size: Size, ignore_index: int) -> Tensor:
@@ -43,8 +43,8 @@ def nearest_boundary(labels: Tensor, size: Size, ignore_index: int) -> Tensor:
         ignore_index: the id of pixels without a class.
 
     Returns:
-        (b, h, w, 2) float32 normalised points; the locations themselves in an image without any
-        boundary. Distances are those of a 5 x 5 chamfer mask, in pixels.
+        (b, h, w, 2) float32 normalised points; the uniform locations for an image without
+        boundaries. Distances are those of a 5 x 5 chamfer mask, in pixels.
     """
     uniform = identity_grid(size, torch.zeros(1, device=labels.device))
     height, width = labels.shape[1:]
@@ -58,22 +58,22 @@ def nearest_boundary(labels: Tensor, size: Size, ignore_index: int) -> Tensor:
             1 - edges, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
         y, x = np.nonzero(edges)
-        place = np.zeros((int(owner.max()) + 1, 2), dtype=np.float32)
-        place[owner[y, x]] = np.stack((x, y), axis=1)
-        points = torch.from_numpy(place[owner[pixels[..., 1], pixels[..., 0]]]).to(labels.device)
+        location = np.zeros((int(owner.max()) + 1, 2), dtype=np.float32)
+        location[owner[y, x]] = np.stack((x, y), axis=1)
+        points = torch.from_numpy(location[owner[pixels[..., 1], pixels[..., 0]]]).to(labels.device)
         nearest.append(from_pixels(points, (height, width)))
     return torch.stack(nearest)
 
 
 def edge_optimal_grid(boundary: Tensor, smoothness: float) -> Tensor:
-    """Solve for the grid nearest to boundary points that is still smooth.
+    """Solve for the smooth grid closest to the boundary points.
 
     Args:
         boundary: (b, h, w, 2), the boundary point of every sample, from :func:`nearest_boundary`.
-        smoothness: lambda of the energy above, positive; Marin et al. 2019 take 1.
+        smoothness: lambda of the energy above, positive; 1 in Marin et al. 2019.
 
     Returns:
-        Grid (b, h, w, 2) that covers the image, the exact minimum.
+        Grid (b, h, w, 2) that covers the image: the exact minimum.
 
     Raises:
         ArgumentError: fewer than two samples per side, or a smoothness that is not positive.
@@ -86,7 +86,7 @@ def edge_optimal_grid(boundary: Tensor, smoothness: float) -> Tensor:
 
 
 def _between_sides(target: Tensor, smoothness: float) -> Tensor:
-    """Minimise over one coordinate (b, h, w) that is -1 in the first column and 1 in the last."""
+    """Minimise over one coordinate (b, h, w), fixed to -1 in the first and 1 in the last column."""
     b, h, w = target.shape
     solved = axis(w, target).expand(b, h, w).clone()
     if w == 2:
@@ -95,7 +95,7 @@ def _between_sides(target: Tensor, smoothness: float) -> Tensor:
     right[..., 0] -= smoothness
     right[..., -1] += smoothness
     down_values, down = _path_eigen(h, _FREE, target.device, target.dtype)
-    across_values, across = _path_eigen(w - 2, _HELD, target.device, target.dtype)
+    across_values, across = _path_eigen(w - 2, _FIXED, target.device, target.dtype)
     scale = 1 + smoothness * (down_values[:, None] + across_values)
     solved[..., 1:-1] = down @ ((down.mT @ right @ across) / scale) @ across.mT
     return solved
@@ -105,10 +105,10 @@ def _between_sides(target: Tensor, smoothness: float) -> Tensor:
 def _path_eigen(
     count: int, end: float, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and eigenvectors of a path's Laplacian with the given first and last diagonal."""
+    """Eigenvalues and eigenvectors of a path Laplacian with given diagonal ends."""
     with torch.inference_mode(mode=False):
-        one = torch.ones(count, dtype=torch.float64)
-        laplacian = torch.diag(2 * one) - torch.diag(one[1:], 1) - torch.diag(one[1:], -1)
+        ones = torch.ones(count, dtype=torch.float64)
+        laplacian = torch.diag(2 * ones) - torch.diag(ones[1:], 1) - torch.diag(ones[1:], -1)
         laplacian[0, 0] += end - 2
         laplacian[-1, -1] += end - 2
         values, vectors = torch.linalg.eigh(laplacian)

@@ -1,4 +1,4 @@
-"""The one convention for places in an image.
+"""Coordinates in an image.
 
 Convention: a size is (h, w); a point is (x, y); a normalised point lies in [-1, 1] per axis, where
 -1 is the centre of the first pixel and 1 is the centre of the last one (``align_corners=True``).

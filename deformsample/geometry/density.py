@@ -1,4 +1,4 @@
-"""Density maps: where the samples should go, as one positive number per map cell.
+"""Density maps: the relative number of samples of every cell.
 
 Convention: a density map is (b, 1, h, w), positive, with sum 1 over its cells. Cell (i, j) stands
 for the normalised point of sample (i, j) of an h x w grid, so that its border cells lie on the
@@ -27,7 +27,7 @@ from deformsample.kernels.pixels import mark_boundaries
 
 def softmax_density(logits: Tensor) -> Tensor:
     """Density logits (b, 1, h, w) to a density map, float32 or wider (Jin et al. 2022)."""
-    # A cell's share, and the gradient to it, have more powers of ten than half precision.
+    # Densities and their gradients exceed the range of half precision.
     exact = torch.promote_types(logits.dtype, torch.float32)
     return logits.flatten(1).softmax(dim=1, dtype=exact).view_as(logits)
 
@@ -41,8 +41,7 @@ def uniform_density(size: Size, like: Tensor) -> Tensor:
 def label_boundaries(labels: Tensor, ignore_index: int) -> Tensor:
     """Mark both pixels of every horizontal or vertical pair whose labels differ.
 
-    Only whether two ids differ counts, never by how much. A pair with an ignored pixel is no
-    boundary.
+    A pair with an ignored pixel is no boundary.
 
     Args:
         labels: class ids (b, h, w), an integer dtype.
@@ -68,9 +67,9 @@ def label_boundaries(labels: Tensor, ignore_index: int) -> Tensor:
 @untraced
 def _label_boundaries_compiled(labels: Tensor, ignore_index: int) -> Tensor:
     marks = torch.empty_like(labels)
-    for own, written in zip(labels, marks, strict=True):
-        mark = partial(mark_boundaries, own.numpy(), ignore_index, written.numpy())
-        in_bands(len(own), own.numel(), mark, torch.get_num_threads())
+    for single, written in zip(labels, marks, strict=True):
+        mark = partial(mark_boundaries, single.numpy(), ignore_index, written.numpy())
+        in_bands(len(single), single.numel(), mark, torch.get_num_threads())
     return marks.unsqueeze(1)
 
 
@@ -85,7 +84,7 @@ def boundary_density(
 ) -> Tensor:
     """The density map that follows the boundaries of a label map.
 
-    Boundaries are found at full resolution; see :func:`density_of` for what follows.
+    Boundaries are found at full resolution, and :func:`density_of` turns them into a density.
 
     Args:
         labels: class ids (b, H, W), an integer dtype.
@@ -93,8 +92,7 @@ def boundary_density(
         blur: standard deviation of the Gaussian blur, in map cells, positive.
         floor: density of a cell without boundaries, relative to the map's mean, in (0, 1].
         ignore_index: the id of pixels without a class.
-        class_weights: (k,), how much the boundary pixels of each class count; ``None`` for all
-            alike.
+        class_weights: (k,), weights of the boundary pixels by class; ``None`` for equal weights.
 
     Returns:
         Density map (b, 1, h, w), float32.
@@ -108,16 +106,16 @@ def boundary_density(
 
 
 def density_of(amounts: Tensor, size: Size, *, blur: float, floor: float) -> Tensor:
-    """The density map that is proportional to something in the image.
+    """The density map proportional to amounts in the image.
 
-    The amounts are averaged over each map cell, blurred, and mixed with a uniform share, so that an
-    image without any gives the uniform density.
+    The amounts are averaged over each map cell, blurred, and mixed with a uniform density. All-zero
+    amounts give the uniform density.
 
     Args:
         amounts: (b, 1, H, W), not negative, uint8 or a float dtype.
         size: (h, w) of the density map.
         blur: standard deviation of the Gaussian blur, in map cells, positive.
-        floor: density of a cell without any, relative to the map's mean, in (0, 1].
+        floor: density of a cell with amount 0, relative to the map's mean, in (0, 1].
 
     Returns:
         Density map (b, 1, h, w), float32.
@@ -152,7 +150,7 @@ def _check_labels(labels: Tensor) -> None:
 
 @torch.no_grad()
 def grid_density(grid: Tensor, size: Size) -> Tensor:
-    """Samples per area at every cell of a map: the density that a grid has, however it was made.
+    """The sampling density of a grid: samples per area at every cell of a map.
 
     Args:
         grid: (b, h, w, 2) that covers the image.
@@ -164,6 +162,6 @@ def grid_density(grid: Tensor, size: Size) -> Tensor:
     height, width = size
     rows, columns = axis(height, grid), axis(width, grid)
     per_area = 1 / local_stretch(grid, size).square().clamp_min(1e-9).unsqueeze(1)
-    places = inverse_coordinates(grid, rows, columns)
-    density = F.grid_sample(per_area, places, padding_mode="border", align_corners=True)
+    coordinates = inverse_coordinates(grid, rows, columns)
+    density = F.grid_sample(per_area, coordinates, padding_mode="border", align_corners=True)
     return density / density.sum(dim=(2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""Where compiled functions take the place of tensor operations: on the CPU, outside of graphs."""
+"""Dispatch between compiled functions (on the CPU, outside of graphs) and tensor operations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 def untraced(function: _Function) -> _Function:
-    """Keep ``torch.compile`` out of a function, whose inner workings are no tensor operations.
+    """Exclude a function from ``torch.compile``, like ``torch.compiler.disable``.
 
-    ``torch.compiler.disable`` does that, but importing it takes a second, which only programs that
-    compile need to spend.
+    Importing the latter takes a second, which only programs that compile need to spend.
     """
     disabled: Any = cache(lambda: torch.compiler.disable(function))
 
@@ -31,9 +30,9 @@ def untraced(function: _Function) -> _Function:
 
 
 def is_constant(*tensors: Tensor) -> bool:
-    """Tensors on the CPU that no gradient is wanted for: compiled functions may work on them.
+    """Whether tensors are on the CPU and need no gradient, so that compiled functions can be used.
 
-    While torch traces a graph, to compile or export it, there are only tensor operations.
+    False while torch traces a graph to compile or export it.
     """
     learning = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)

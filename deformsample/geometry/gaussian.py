@@ -1,4 +1,4 @@
-"""The Gaussian along one axis, on a line of cells that is mirrored at its two border cells."""
+"""A Gaussian kernel along one axis, mirrored at the two border cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deformsample.errors import ArgumentError
 from deformsample.geometry.dispatch import untraced
 
 MIN_SIGMA = 0.5
-"""Narrower kernels see one cell only, and a sample between two cells would jump to the nearer."""
+"""A narrower kernel sees a single cell, and samples would jump to the nearest cell."""
 
 _TAIL = 10.0  # standard deviations; exp(-50) is below float64's rounding of the kernel's peak
 
@@ -36,13 +36,13 @@ def reflected_gaussian(samples: int, cells: int, sigma: float, like: Tensor) -> 
     of positions around a border sample is that sample's own position: its moments sum to 0.
 
     Args:
-        samples: how many places the kernel is centred on.
-        cells: how many cells the density has along this axis.
+        samples: number of kernel centres.
+        cells: number of cells of the density along this axis.
         sigma: standard deviation in cells, at least ``MIN_SIGMA``.
         like: a tensor that gives device and dtype.
 
     Returns:
-        ``AxisKernel`` of two matrices, exact to the rounding of the dtype (no cut-off).
+        ``AxisKernel`` of two matrices, exact to rounding (no cut-off).
     """
     if not sigma >= MIN_SIGMA:
         raise ArgumentError(
@@ -55,7 +55,7 @@ def reflected_gaussian(samples: int, cells: int, sigma: float, like: Tensor) -> 
 def _reflected_gaussian(
     samples: int, cells: int, sigma: float, device: torch.device, dtype: torch.dtype
 ) -> AxisKernel:
-    # A tensor made in inference mode could not take part in a later training step.
+    # Tensors created in inference mode could not be used in a later training step.
     with torch.inference_mode(mode=False):
         last = cells - 1
         x = torch.linspace(0, last, samples, dtype=torch.float64)[:, None]
@@ -73,7 +73,7 @@ def _reflected_gaussian(
         for matrix in (weights, moments):
             matrix[:, 0] *= 0.5
             matrix[:, -1] *= 0.5
-        # By symmetry these are 0; their rounding must not move a sample off the border.
+        # These are 0 by symmetry; rounding must not move a sample off the border.
         moments[0] = 0.0
         moments[-1] = 0.0
         return AxisKernel(weights.to(device, dtype), moments.to(device, dtype))

@@ -26,13 +26,13 @@ its mesh can where the density falls by many orders of magnitude from one cell t
 
 
 def sampling_grid(density: Tensor, size: Size, sigma: float) -> Tensor:
-    """Place samples by a density map: many where it is high, none lost outside.
+    """Place samples according to a density map.
 
     The grid covers the image exactly: its border samples lie on the image border, because the
-    density is mirrored about its border cells. A flat density gives the identity grid (where grid
-    and map differ in size, for a sigma of 1 or more; a narrower kernel sees single cells). Before
-    that, 1e-4 of the map's largest density is added to every cell; an all-zero map counts as flat.
-    With this, and a sigma of 2 or more in units of the sample distance too, the mesh does not fold.
+    density is mirrored about its border cells. First, 1e-4 of the map's largest density is added to
+    every cell; an all-zero map counts as flat. A flat density gives the identity grid (if grid and
+    map differ in size, for a sigma of 1 or more). The mesh does not fold for a sigma of 2 or more,
+    also in units of the sample distance.
 
     Args:
         density: (b, 1, h, w), not negative; its scale does not matter.
@@ -40,7 +40,7 @@ def sampling_grid(density: Tensor, size: Size, sigma: float) -> Tensor:
         sigma: standard deviation of the Gaussian kernel, in map cells.
 
     Returns:
-        Grid (b, h, w, 2), float32 at least, differentiable in ``density``.
+        Grid (b, h, w, 2), float32 or wider, differentiable in ``density``.
 
     Raises:
         ArgumentError: wrong shape, fewer than two cells or samples per side, or a kernel that is
@@ -53,7 +53,7 @@ def sampling_grid(density: Tensor, size: Size, sigma: float) -> Tensor:
     cells_y, cells_x = density.shape[2:]
     check_size((cells_y, cells_x), "density size")
     check_size(size, "size")
-    # The quotient of two sums needs more digits than half precision has.
+    # The quotient of two sums needs more precision than half.
     with torch.autocast(density.device.type, enabled=False):
         d = _with_floor(density[:, 0])
         y = reflected_gaussian(size[0], cells_y, sigma, like=d)
@@ -87,7 +87,7 @@ def resize_grid(grid: Tensor, size: Size) -> Tensor:
 
 
 def local_stretch(grid: Tensor, image_size: Size) -> Tensor:
-    """How many image pixels per side one sample stands for, at each sample.
+    """The side, in image pixels, of the area that each sample represents.
 
     The square root of the Jacobian's determinant, from central differences (one-sided at the
     border).
@@ -107,10 +107,9 @@ def local_stretch(grid: Tensor, image_size: Size) -> Tensor:
 
 
 def sample_areas(grid: Tensor) -> Tensor:
-    """The share of the image that each sample stands for.
+    """The share of the image area that each sample represents.
 
-    Every cell of the mesh gives a quarter of its area to each of its corners, so the shares of a
-    grid that covers the image sum to 1 exactly.
+    Every cell of the mesh gives a quarter of its area to each of its corners.
 
     Args:
         grid: (b, h, w, 2).

@@ -1,4 +1,4 @@
-"""The inverse of a sampling grid: which point of the small image does an output point see?"""
+"""The inverse of a sampling grid: from image points to small-image points."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from deformsample.kernels.raster import (
 
 @untraced
 def inverse_coordinates(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Invert a grid at a lattice of image points.
+    """Invert a grid at a regular grid of image points.
 
-    The gradient to the grid is that of the exact inverse, by implicit differentiation: from
-    u(x*) = y follows dx* = -J(x*)^-1 du, with J the Jacobian of the triangle that holds x*.
+    The gradient to the grid is that of the exact inverse, by implicit differentiation: u(x*) = y
+    implies dx* = -J(x*)^-1 du, with J the Jacobian of the triangle that contains x*.
 
     Args:
         grid: (b, h, w, 2), a mesh that covers the image: its border samples lie on the border.
@@ -41,12 +41,12 @@ def inverse_coordinates(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
     Raises:
         ArgumentError: wrong shapes, a grid that leaves part of the image uncovered, points
-            outside [-1, 1], or ``torch.export`` at work.
+            outside [-1, 1], or a call during ``torch.export``.
     """
     if torch.compiler.is_compiling():
         raise ArgumentError(
-            "Expected a sampler of tensor operations alone, but this one inverts its grid, which "
-            "no exported graph can do."
+            "Expected a sampler of tensor operations, but this one inverts its grid, which cannot "
+            "be exported."
         )
     mesh = triangulate(grid)
     if grid.device.type == "cpu":
@@ -63,10 +63,12 @@ class _CompiledInverse(torch.autograd.Function):
         triangles = torch.empty(shape, dtype=torch.int32)
         exact = grid.dtype in (torch.float32, torch.float64)
         coordinates = torch.empty(*shape, 2, dtype=grid.dtype if exact else torch.float32)
-        y, x, found, written = (t.numpy() for t in (rows, columns, triangles, coordinates))
+        arrays = (t.numpy() for t in (rows, columns, triangles, coordinates))
+        y, x, triangle_array, coordinate_array = arrays
 
         def rasterize(image: int, mesh: Floats, spans: Spans) -> None:
-            rasterize_coordinates(spans, mesh, y, x, found[image], written[image])
+            written = triangle_array[image], coordinate_array[image]
+            rasterize_coordinates(spans, mesh, y, x, *written)
 
         scan(vertices.numpy(), y, x, rasterize, torch.get_num_threads())
         ctx.save_for_backward(vertices, rows, columns, triangles)
@@ -79,7 +81,7 @@ class _CompiledInverse(torch.autograd.Function):
         exact = gradient if gradient.dtype == torch.float32 else gradient.double()
         gradients = torch.zeros_like(vertices)
         axes = rows.numpy(), columns.numpy()
-        # One thread for each image: the sums of two would be in each other's way.
+        # One thread per image, since threads must not add to the same sums.
         images = zip(vertices, triangles, exact.contiguous(), gradients, strict=True)
         in_threads(
             [
@@ -92,7 +94,7 @@ class _CompiledInverse(torch.autograd.Function):
 
 
 def _inverse_anywhere(grid: Tensor, mesh: Mesh, rows: Tensor, columns: Tensor) -> Tensor:
-    """The same by tensor operations, on any device."""
+    """The same with tensor operations, on any device."""
     located = locate(mesh, rows, columns)
     weights = located.weights
     if grid.requires_grad and torch.is_grad_enabled():
@@ -101,10 +103,10 @@ def _inverse_anywhere(grid: Tensor, mesh: Mesh, rows: Tensor, columns: Tensor) -
 
 
 def _small_points(size: Size, triangle: Tensor, weights: Tensor) -> Tensor:
-    """From a place in a triangle to a normalised point of the small image."""
+    """From barycentric coordinates in a triangle to a normalised point of the small image."""
     h, w = size
-    # An upper triangle starts at its cell's upper left corner and steps right and down, a lower
-    # one starts at the opposite corner and steps back.
+    # An upper triangle starts at the upper left corner of its cell and steps right and down; a
+    # lower triangle starts at the opposite corner and steps back.
     cell, lower = triangle // 2, triangle % 2
     step = 1 - 2 * lower
     x = cell % (w - 1) + lower + step * weights[..., 0]
@@ -115,9 +117,9 @@ def _small_points(size: Size, triangle: Tensor, weights: Tensor) -> Tensor:
 def _implicit_change(grid: Tensor, mesh: Mesh, located: Located) -> Tensor:
     """J^-1 (u(x*) - stop(u(x*))): zero in value, with a gradient to the grid's vertices."""
     b = grid.shape[0]
-    numbers = mesh.corners[located.triangle].view(b, -1, 1).expand(-1, -1, 2)
+    indices = mesh.corners[located.triangle].view(b, -1, 1).expand(-1, -1, 2)
     vertices = grid.flatten(1, 2).to(mesh.inverse.dtype)
-    corners = vertices.gather(1, numbers).view(*located.triangle.shape, 3, 2)
+    corners = vertices.gather(1, indices).view(*located.triangle.shape, 3, 2)
     second, third = located.weights[..., None].unbind(-2)
     shares = torch.stack((1 - second - third, second, third), dim=-2)
     point = (corners * shares).sum(dim=-2)

@@ -1,4 +1,4 @@
-"""A sampling grid as a mesh over the image, and where the points of the image lie in it.
+"""A sampling grid as a triangle mesh over the image, and point location in it.
 
 The samples of a grid are the vertices of a mesh. Each of its cells is cut along the diagonal from
 its upper right to its lower left corner into two triangles:
@@ -8,9 +8,9 @@ its upper right to its lower left corner into two triangles:
     | /   |
     c --- d
 
-The mesh tiles the image, and within a triangle the grid is a linear map, so that its inverse is
-exact. Triangles are found by scanning the rows of the output points, as a rasteriser does: a row
-cuts a triangle in an interval, and the intervals of all triangles tile the row without a gap.
+The mesh tiles the image. In a triangle the grid is a linear map, whose inverse is exact. Triangles
+are found by scan conversion: a row of output points cuts a triangle in an interval, and the
+intervals of all triangles tile the row without gaps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from deformsample.kernels.raster import Floats, Spans, rasterize_barycentric, sc
 
 @dataclass(frozen=True)
 class Mesh:
-    """The triangles of the grids of a batch; t = 2 (h - 1) (w - 1) of them in an image."""
+    """The triangles of a batch of grids: t = 2 (h - 1) (w - 1) per image."""
 
     vertices: Tensor
     """(b, h, w, 2), contiguous float64 (float32 on devices without it)."""
@@ -43,30 +43,30 @@ class Mesh:
 
     @cached_property
     def corners(self) -> Tensor:
-        """(t, 3) int64, flat sample numbers. The second corner lies in the row of the first one,
-        the third in its column. Triangle 2 k is the upper one of cell k, 2 k + 1 the lower one.
+        """(t, 3) int64, flat indices of samples. The second corner is in the row of the first, the
+        third in its column. Triangle 2 k is the upper triangle of cell k, 2 k + 1 the lower one.
         """
         return triangle_corners(self.size, self.vertices.device)
 
     @cached_property
     def points(self) -> Tensor:
-        """(b, t, 3, 2): the corners' points."""
+        """(b, t, 3, 2): points of the corners."""
         return self.vertices.flatten(1, 2)[:, self.corners]
 
     @cached_property
     def inverse(self) -> Tensor:
-        """(b, t, 6): the first corner's point, and the two rows of the inverse Jacobian."""
+        """(b, t, 6): the point of the first corner, and the rows of the inverse Jacobian."""
         return _inverse_maps(self.points)
 
 
 class Located(NamedTuple):
-    """The places of a lattice of n x m image points in a mesh."""
+    """Mesh coordinates of a regular grid of n x m image points."""
 
     triangle: Tensor
-    """(b, n, m) int64: which of the image's triangles."""
+    """(b, n, m) int64: index of the triangle."""
 
     weights: Tensor
-    """(b, n, m, 2): barycentric weights of its second and third corner, in [0, 1]."""
+    """(b, n, m, 2): barycentric weights of the second and third corner, in [0, 1]."""
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def triangle_corners(size: Size, device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def locate(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
-    """Find the triangle of every point of a lattice, and the point's place in it.
+    """Find the triangle and the barycentric coordinates of every point of a regular grid.
 
     Args:
         mesh: from :func:`triangulate`.
@@ -105,10 +105,10 @@ def locate(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
         columns: (m,) normalised x of the points, ascending, in [-1, 1].
 
     Returns:
-        ``Located``; where the mesh folds, one of the triangles that hold the point.
+        ``Located``; where the mesh folds, one of the triangles that contain the point.
 
     Raises:
-        ArgumentError: an axis that is empty, or leaves [-1, 1].
+        ArgumentError: an axis that is empty, or exceeds [-1, 1].
     """
     rows = scan_axis(mesh, rows, "rows")
     columns = scan_axis(mesh, columns, "columns")
@@ -118,10 +118,10 @@ def locate(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
 
 
 def scan_axis(mesh: Mesh, values: Tensor, name: str) -> Tensor:
-    """Lattice coordinates in the mesh's dtype, just inside the image.
+    """Point coordinates in the dtype of the mesh, just inside the image.
 
-    Spans are closed at their start and open at their end, so that neighbours share no point. The
-    last row and column of the image would belong to nobody: look for them just inside.
+    Spans are half-open, so that neighbours share no point. The last row and column would lie in no
+    span, and are moved just inside.
     """
     if values.ndim != 1 or len(values) == 0:
         raise ArgumentError(
@@ -132,14 +132,14 @@ def scan_axis(mesh: Mesh, values: Tensor, name: str) -> Tensor:
     inside = low >= -1 - BORDER_TOLERANCE and high <= 1 + BORDER_TOLERANCE
     if not inside or bool((values[1:] < values[:-1]).any()):
         raise ArgumentError(
-            f"Expected `{name}` to ascend within [-1, 1], but they run from {low} to {high}"
-            f"{'.' if not inside else ', and not in order.'}"
+            f"Expected `{name}` to ascend within [-1, 1], but got values from {low} to {high}"
+            f"{'.' if not inside else ' that are not in order.'}"
         )
     return values.clamp(-1, 1 - 64 * torch.finfo(values.dtype).eps)
 
 
 def _on_border(grid: Tensor) -> Tensor:
-    """The grid with its border samples exactly on the border, where they must be already."""
+    """Move border samples exactly onto the border; they must be within the tolerance."""
     snapped = grid.clone(memory_format=torch.contiguous_format)
     for side, value in ((0, -1.0), (-1, 1.0)):
         snapped[:, :, side, 0] = value
@@ -152,7 +152,7 @@ def _inverse_maps(points: Tensor) -> Tensor:
     a, p, q = points.unbind(2)
     p, q = p - a, q - a
     area = p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]
-    # A triangle without area holds no more than points of its edges, and any weights serve.
+    # A triangle without area contains only points of its edges; any weights are valid.
     area = torch.where(area == 0, torch.inf, area)
     rows = torch.stack((q[..., 1], -q[..., 0], -p[..., 1], p[..., 0]), dim=-1) / area[..., None]
     return torch.cat((a, rows), dim=-1)
@@ -173,14 +173,14 @@ def _locate_compiled(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
 
 
 def _locate_anywhere(mesh: Mesh, rows: Tensor, columns: Tensor) -> Located:
-    """The same by tensor operations, on any device."""
+    """The same with tensor operations, on any device."""
     order = mesh.points[..., 1].argsort(dim=2)[..., None].expand(-1, -1, -1, 2)
     triangle = _scan(mesh.points.gather(2, order), rows, columns)
     return Located(triangle, _barycentric(mesh.inverse, triangle, rows, columns))
 
 
 def _scan(by_height: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The number of the triangle at every lattice point, (b, n, m)."""
+    """The index of the triangle at every point, (b, n, m)."""
     b, triangles = by_height.shape[:2]
     n, m = len(rows), len(columns)
     top, middle, bottom = by_height.flatten(0, 1).unbind(1)
@@ -198,23 +198,23 @@ def _scan(by_height: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         torch.searchsorted(columns, torch.maximum(long_x, short_x)),
     )
     owner, row = owner[span], row[span]
-    found = torch.full((b * n * m,), -1, dtype=torch.long, device=rows.device)
-    found[(owner // triangles * n + row) * m + column] = owner % triangles
-    if bool((found < 0).any()):
-        # Two triangles rounded their common edge differently, and a point fell between them.
-        number = torch.arange(len(found), device=found.device)
-        found = found[number.where(found >= 0, 0).cummax(0).values].clamp_min(0)
-    return found.view(b, n, m)
+    triangle = torch.full((b * n * m,), -1, dtype=torch.long, device=rows.device)
+    triangle[(owner // triangles * n + row) * m + column] = owner % triangles
+    if bool((triangle < 0).any()):
+        # Due to rounding, a point can lie between two triangles; it takes its predecessor's.
+        index = torch.arange(len(triangle), device=triangle.device)
+        triangle = triangle[index.where(triangle >= 0, 0).cummax(0).values].clamp_min(0)
+    return triangle.view(b, n, m)
 
 
 def _edge_x(upper: Tensor, lower: Tensor, y: Tensor) -> Tensor:
-    """Where an edge crosses row y, computed alike for both triangles of the edge."""
+    """The x at which an edge crosses row y, computed identically for both triangles of the edge."""
     t = (y - upper[:, 1]) / (lower[:, 1] - upper[:, 1])
     return torch.lerp(upper[:, 0], lower[:, 0], t)
 
 
 def _ranges(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """All numbers of the ranges first <= i < last: the range's number, and i."""
+    """All integers of the ranges first <= i < last: the index of the range, and i."""
     count = (last - first).clamp_min(0)
     owner = torch.repeat_interleave(count)
     start = first - (count.cumsum(0) - count)

@@ -1,21 +1,20 @@
 """Sampling grids by optimal transport: the sampling density equals the density map.
 
-For a density rho > 0 with mean 1, the optimal transport map sends an image point p to its place
-y(p) = p + grad psi(p) in the small image, where the convex potential solves the Monge-Ampere
-equation
+For a density rho > 0 with mean 1, the optimal transport map sends an image point p to the point
+y(p) = p + grad psi(p) of the small image, where the potential solves the Monge-Ampere equation
 
     det(I + D^2 psi) = rho,   d psi / dn = 0 on the border.
 
-The map has no rotation and no fold, and border points slide along the border. In two dimensions
-(laplacian u)^2 = |D^2 u|^2 + 2 det D^2 u, which gives the fixed point that is iterated here:
+The map has no rotation and no folds, and border points slide along the border. In two dimensions
+(laplacian u)^2 = |D^2 u|^2 + 2 det D^2 u, which gives the fixed-point iteration
 
     psi <- laplacian^-1( sqrt((1 + psi_xx)^2 + (1 + psi_yy)^2 + 2 psi_xy^2 + 2 rho) - 2 )
 
 (Benamou, Froese, and Oberman 2010, "Two Numerical Methods for the Elliptic Monge-Ampere Equation",
 ESAIM: M2AN 44, method M1). The sampling grid is the inverse of y at the samples of the small image.
 
-Convention: the potential lives on the vertices of the density map, whose border vertices lie on the
-image border. Lengths are in cells of the map, so that the transport is isotropic in the image.
+Convention: the potential is defined on the vertices of the density map, whose border vertices lie
+on the image border. Lengths are in cells of the map: the transport is isotropic in the image.
 """
 
 from __future__ import annotations
@@ -41,15 +40,15 @@ from deformsample.geometry.dispatch import untraced
 from deformsample.geometry.inverse import inverse_coordinates
 
 _LEAST_OF_MINIMUM = 0.25
-"""Smallest area of a mapped triangle of the density map, as a share of the minimum density. The
-continuous map has at least the minimum itself; sharp densities are off by the map's resolution."""
+"""Smallest area of a mapped triangle of the density map, as a fraction of the minimum density. The
+continuous map keeps the minimum; the discretisation of sharp densities does not."""
 
 _LEAST_AREA = 1e-3
 """Smallest area of a triangle of the sampling grid, relative to uniform sampling."""
 
 _STEP_LENGTHS = (1.0, 0.5, 0.25, 0.1)
 _SHARES = (*(1 - (1 - k / 16) ** 2 for k in range(1, 17)), *[1.0] * 8)
-"""The share of the displacements that each step of Newton's method works with."""
+"""The fraction of the displacements in each step of Newton's method."""
 
 
 def transport_grid(
@@ -57,29 +56,29 @@ def transport_grid(
 ) -> Tensor:
     """Sampling grid whose sampling density equals a density map.
 
-    A density below ``minimum`` anywhere is mixed with the uniform share that raises it there. The
-    result has these guarantees, for any density:
+    A density that falls below ``minimum`` is mixed with a uniform density to reach it. The grid has
+    these guarantees, for any density:
 
     - No triangle of the grid's mesh folds.
-    - No triangle covers more than 1 / ``minimum`` times the area it has in a uniform grid: no
-      region is sampled more coarsely than 1 / sqrt(``minimum``) times the uniform spacing.
+    - No triangle covers more than 1 / ``minimum`` times its area in a uniform grid: the sample
+      spacing is at most 1 / sqrt(``minimum``) times the uniform spacing.
     - Border samples lie exactly on the image border. A flat density gives the uniform grid.
 
-    The first two hold because displacements are scaled down, for the whole image, where the
-    discretisation of a sharp density violates them.
+    If the discretisation of a sharp density violates the first two, all displacements of the image
+    are scaled down.
 
     Args:
         density: (b, 1, h, w), not negative; its scale does not matter. An all-zero map is flat.
         size: (h, w) of the grid, independent of the size of the map.
         minimum: lower bound of the sampling density relative to uniform sampling, in (0, 1].
-        iterations: of the fixed point. With 8, the median error of the sampling density is about
-            1 % for smooth densities of contrast 100.
+        iterations: number of fixed-point iterations. With 8, the median error of the sampling
+            density is about 1 % for smooth densities of contrast 100.
 
     Returns:
-        Grid (b, h, w, 2), float32 at least. The gradient to the density is exact (all iterations
+        Grid (b, h, w, 2), float32 or wider. The gradient to the density is exact (all iterations
         are differentiated, and the inversion is differentiated implicitly). On a CPU the inversion
         is exact; on other devices, and in exported graphs, it takes a fixed number of Newton steps
-        and never waits for the device.
+        without synchronisation.
 
     Raises:
         ArgumentError: wrong shape, fewer than two cells or samples per side, or a parameter out of
@@ -92,7 +91,7 @@ def transport_grid(
     check_size((density.shape[2], density.shape[3]), "density size")
     check_size(size, "size")
     check_parameters(minimum, iterations)
-    # Second differences of a potential need more digits than half precision has.
+    # Second differences of a potential need more precision than half.
     with torch.autocast(density.device.type, enabled=False):
         exact = density[:, 0].to(torch.promote_types(density.dtype, torch.float32))
         potential = _potential(with_minimum(relative_density(exact), minimum), iterations)
@@ -116,19 +115,19 @@ def relative_density(density: Tensor) -> Tensor:
     """
     largest = density.detach().amax(dim=(-2, -1), keepdim=True)
     empty = largest == 0
-    scaled = density / largest.masked_fill(empty, 1.0)  # so that no sum overflows
+    scaled = density / largest.masked_fill(empty, 1.0)  # avoids overflow of the sum
     return torch.where(empty, 1.0, scaled / area_mean(scaled).masked_fill(empty, 1.0))
 
 
 def area_mean(values: Tensor) -> Tensor:
     """Mean over the image area of maps (..., h, w), as (..., 1, 1); border vertices count half."""
     rows, columns = (_transform(n, values).mean for n in values.shape[-2:])
-    # Not by matrix products, which autocast would do in half precision.
+    # No matrix products: autocast would compute them in half precision.
     return (values * (rows[:, None] * columns)).sum(dim=(-2, -1), keepdim=True)
 
 
 def with_minimum(density: Tensor, minimum: float) -> Tensor:
-    """Mix relative densities (b, h, w) with the uniform share that gives them a lower bound."""
+    """Mix relative densities (b, h, w) with a uniform density to reach a lower bound."""
     lowest = density.amin(dim=(-2, -1), keepdim=True)
     below = lowest < minimum
     share = (minimum - lowest) / (1 - lowest).where(below, 1.0)
@@ -158,7 +157,7 @@ def _transform(count: int, like: Tensor) -> _Cosines:
 
 @lru_cache(maxsize=64)
 def _cosines(count: int, device: torch.device, dtype: torch.dtype) -> _Cosines:
-    # A tensor made in inference mode could not take part in a later training step.
+    # Tensors created in inference mode could not be used in a later training step.
     with torch.inference_mode(mode=False):
         step = torch.arange(count, dtype=torch.float64)
         synthesis = torch.cos(math.pi / (count - 1) * step[:, None] * step)
@@ -174,7 +173,7 @@ def _potential(density: Tensor, iterations: int) -> Tensor:
     """The potential psi (b, h, w) of relative densities."""
     rows, columns = (_transform(n, density) for n in density.shape[1:])
     eigenvalues = rows.eigenvalues[:, None] + columns.eigenvalues
-    # The mean of a potential does not matter: its mode is left out.
+    # The mean of a potential is arbitrary; its mode is set to 0.
     inverse = torch.where(eigenvalues > 0, -1 / eigenvalues.where(eigenvalues > 0, 1.0), 0.0)
     potential = torch.zeros_like(density)
     for _ in range(iterations):
@@ -191,12 +190,12 @@ def _potential(density: Tensor, iterations: int) -> Tensor:
 
 
 def _mirrored(potential: Tensor) -> Tensor:
-    """One more vertex on each side, mirrored at the border: no flow crosses it."""
+    """Pad by one vertex on each side, mirrored at the border: no flow crosses it."""
     return F.pad(potential[:, None], (1, 1, 1, 1), mode="reflect")[:, 0]
 
 
 def _mapped(potential: Tensor) -> Tensor:
-    """The places y = p + grad psi of the map's vertices, (b, h, w, 2), in cells."""
+    """The mapped vertices y = p + grad psi, (b, h, w, 2), in cells."""
     padded = _mirrored(potential)
     dx = (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2
     dy = (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2
@@ -211,19 +210,19 @@ def _vertices(like: Tensor) -> Tensor:
 
 
 def _limited(points: Tensor, least: float, most: float) -> Tensor:
-    """Scale the displacements of a mesh so that the areas of its triangles stay in bounds.
+    """Scale the displacements of a mesh so that the areas of its triangles are in bounds.
 
-    With displacements scaled by t, a triangle has the relative area 1 + t tr + t^2 det, where tr
-    and det are those of the displacement's gradient. The largest t <= 1 up to which no triangle of
-    an image leaves the bounds is a minimum over roots of quadratic equations.
+    With displacements scaled by t, a triangle has the relative area 1 + t tr + t^2 det, with trace
+    and determinant of the displacement gradient. The largest t <= 1 up to which all triangles of an
+    image stay in bounds is a minimum over roots of quadratic equations.
 
     Args:
-        points: (b, h, w, 2), in units of the lattice.
+        points: (b, h, w, 2), in cells.
         least: smallest area relative to an undisplaced triangle, below 1.
         most: largest relative area, at least 1.
     """
-    lattice = _vertices(points)
-    shift = points - lattice
+    uniform = _vertices(points)
+    shift = points - uniform
     right, down = shift.diff(dim=2), shift.diff(dim=1)
     # The triangles of deformsample.geometry.mesh: each has one horizontal and one vertical edge.
     along = torch.stack((right[:, :-1], right[:, 1:]), dim=1)
@@ -233,50 +232,49 @@ def _limited(points: Tensor, least: float, most: float) -> Tensor:
     scale = _first_root(determinant, trace, 1 - least)
     if most < math.inf:
         scale = torch.minimum(scale, _first_root(-determinant, -trace, most - 1))
-    return lattice + scale.view(-1, 1, 1, 1) * shift
+    return uniform + scale.view(-1, 1, 1, 1) * shift
 
 
 def _first_root(quadratic: Tensor, linear: Tensor, constant: float) -> Tensor:
-    """The smallest root in [0, 1] of c + b t + a t^2 with c >= 0, over each image; 1 without."""
+    """The smallest root in [0, 1] of c + b t + a t^2, c >= 0, for each image; 1 without a root."""
     discriminant = linear.square() - 4 * constant * quadratic
     real = discriminant > 0
     denominator = discriminant.where(real, 1.0).sqrt() - linear
-    crosses = real & (denominator > 2 * constant)  # else the root lies beyond 1
+    crosses = real & (denominator > 2 * constant)  # otherwise the root is above 1
     root = torch.where(crosses, 2 * constant / denominator.where(crosses, 1.0), 1.0)
     return root.flatten(1).amin(dim=1)
 
 
 def _inverted(mapped: Tensor, size: Size) -> Tensor:
-    """The sampling grid (b, gh, gw, 2), in lattice units: the inverse of a map's mesh (b, h, w, 2).
+    """The sampling grid (b, gh, gw, 2), in cells: the inverse of a mesh (b, h, w, 2).
 
     Border samples lie exactly on the border.
     """
     cells = (mapped.shape[1], mapped.shape[2])
     if mapped.device.type == "cpu" and not torch.compiler.is_compiling():
-        if not bool(mapped.isfinite().all()):  # such a mesh covers nothing; the caller will tell
+        if not bool(mapped.isfinite().all()):  # the caller reports it
             return mapped.new_full((len(mapped), *size, 2), math.nan)
         mesh = from_pixels(mapped, cells)
         points = inverse_coordinates(mesh, axis(size[0], mesh), axis(size[1], mesh))
     else:
         points = from_pixels(_inverted_by_newton(mapped, size), cells)
     grid = to_pixels(points, size)
-    lattice = _vertices(grid)
+    uniform = _vertices(grid)
     rows, columns = (torch.arange(n, device=grid.device) for n in size)
     inside_x = (columns > 0) & (columns < size[1] - 1)
     inside_y = (rows > 0) & (rows < size[0] - 1)
-    x = torch.where(inside_x, grid[..., 0], lattice[..., 0])
-    y = torch.where(inside_y[:, None], grid[..., 1], lattice[..., 1])
+    x = torch.where(inside_x, grid[..., 0], uniform[..., 0])
+    y = torch.where(inside_y[:, None], grid[..., 1], uniform[..., 1])
     return torch.stack((x, y), dim=-1)
 
 
 def _inverted_by_newton(mapped: Tensor, size: Size) -> Tensor:
-    """The points of the density map (b, gh, gw, 2), in cells, that a mesh maps to a lattice.
+    """The points of the density map (b, gh, gw, 2), in cells, that a mesh maps to a uniform grid.
 
-    Newton's method on the piecewise linear map: every step solves the triangle that holds the
-    point, and of four step lengths takes the one that comes closest. The steps start with small
-    displacements, whose inverse is near. They end at the exact inverse for densities of up to 20
-    times their mean; of densities that put most samples on a few cells, they can miss a few
-    samples per thousand.
+    Newton's method on the piecewise linear map: every step solves the triangle that contains the
+    point, and takes the best of four step lengths. The displacements grow from step to step. The
+    result is exact for densities of up to 20 times their mean; for densities that put most samples
+    on a few cells, a few samples per thousand can be inexact.
     """
     b, h, w = mapped.shape[:3]
     last = mapped.new_tensor([w - 1, h - 1])
@@ -296,7 +294,7 @@ def _inverted_by_newton(mapped: Tensor, size: Size) -> Tensor:
             best = distance.argmin(dim=1, keepdim=True)[..., None].expand(-1, -1, -1, 2)
             point = tried.gather(1, best)[:, 0]
     value, along, across = _evaluated(mapped.flatten(1, 2), (h, w), point)
-    # Zero in value; the gradient of the inverse, dp = -J^-1 dy.
+    # Zero, with the gradient of the inverse, dp = -J^-1 dy.
     change = _solved(along.detach(), across.detach(), value - value.detach())
     return (point - change).view(b, *size, 2)
 
@@ -314,15 +312,15 @@ def _evaluated(vertices: Tensor, size: Size, points: Tensor) -> tuple[Tensor, Te
     corner = first + lower * (w + 1)
     side = first + 1 + lower * (w - 1)
     other = first + w - lower * (w - 1)
-    start, right, down = (_taken(vertices, number) for number in (corner, side, other))
+    start, right, down = (_gathered(vertices, index) for index in (corner, side, other))
     sign = (1 - 2 * lower).to(vertices.dtype)[..., None]
     along, across = (right - start) * sign, (down - start) * sign
     offset_x, offset_y = (x - lower)[..., None], (y - lower)[..., None]
     return start + along * offset_x + across * offset_y, along, across
 
 
-def _taken(vertices: Tensor, number: Tensor) -> Tensor:
-    return vertices.gather(1, number[..., None].expand(-1, -1, 2))
+def _gathered(vertices: Tensor, index: Tensor) -> Tensor:
+    return vertices.gather(1, index[..., None].expand(-1, -1, 2))
 
 
 def _solved(along: Tensor, across: Tensor, right_side: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""From values at the samples back to the full image, by the mesh's own topology.
+"""Unwarping: from values at the samples to the full image.
 
-Every pixel of the image lies in one triangle of the grid's mesh (see :mod:`.mesh`) and gets the
-linear interpolation of its three corners. Where the corners agree on the winning class, the whole
-triangle has that class: linear interpolation keeps the order of scores.
+Every pixel lies in one triangle of the mesh of the grid (see :mod:`.mesh`) and gets the linear
+interpolation of the three corners. Where the corners agree on the class, the whole triangle has
+that class, since linear interpolation keeps the order of logits.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from deformsample.geometry.coordinates import axis, check_grid, check_size
 from deformsample.geometry.dispatch import is_constant, untraced
 from deformsample.geometry.inverse import inverse_coordinates
 from deformsample.geometry.mesh import Located, Mesh, locate, triangulate
-from deformsample.kernels.checks import NOBODY, check_class_count, check_values_shape
+from deformsample.kernels.checks import NO_CLASS, check_class_count, check_values_shape
 from deformsample.kernels.interpolation import labels_at, pixel_axes, values_at
 from deformsample.kernels.raster import Floats
 
-_BLOCK_NUMBERS = 1 << 22
-"""Interpolated numbers in work at once; with their corners' values some 60 MB."""
+_BLOCK_VALUES = 1 << 22
+"""Interpolated values per block; with the values of their corners about 60 MB."""
 
 
 @untraced
 def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
-    """Bring values at the samples of a grid back to the image.
+    """Interpolate values at the samples of a grid at every pixel of the image.
 
     Args:
         values: (b, c, h, w), a float dtype: logits, probabilities, colours.
@@ -36,8 +36,7 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
 
     Returns:
         (b, c, H, W), differentiable in ``values``, and in a ``grid`` that requires a gradient.
-        Without one, worked out in blocks of rows: the memory above the result does not grow with
-        the image.
+        Otherwise computed in blocks of rows, whose memory does not grow with the image.
 
     Raises:
         ArgumentError: wrong shapes, or a grid that leaves part of the image uncovered.
@@ -53,9 +52,9 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
     image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks = []
     for located in _blocks(mesh, size, values.shape[1]):
-        numbers = mesh.corners[located.triangle]
+        indices = mesh.corners[located.triangle]
         shares = _shares(located.weights).to(table.dtype)
-        blocks.append(_weighted(table, image, numbers, shares))
+        blocks.append(_weighted(table, image, indices, shares))
     return torch.cat(blocks, dim=1).movedim(-1, 1)
 
 
@@ -64,8 +63,8 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
 def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
     """The class of every pixel of the image, from logits at the samples of a grid.
 
-    The largest channel of :func:`unwarp` without its memory: full-size logits exist for a few rows
-    at a time, and only where the corners of a triangle disagree.
+    Equal to the argmax of :func:`unwarp` with less memory: full-size logits are computed for a few
+    rows at a time, and only where the corners of a triangle disagree.
 
     Args:
         logits: (b, k, h, w), a float dtype, k at most 254.
@@ -87,16 +86,16 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
 
 @torch.no_grad()
 def label_bands(logits: Tensor, grid: Tensor, size: Size, rows: int) -> Iterator[Tensor]:
-    """The labels of :func:`unwarp_labels` from top to bottom, some rows at a time.
+    """The labels of :func:`unwarp_labels` in bands from top to bottom.
 
     Args:
-        logits: (1, k, h, w), as of :func:`unwarp_labels`, on the CPU.
+        logits: (1, k, h, w), as in :func:`unwarp_labels`, on the CPU.
         grid: (1, h, w, 2).
-        size: (H, W) of the image, of any size.
-        rows: of a band.
+        size: (H, W) of the image.
+        rows: rows of a band.
 
     Yields:
-        (rows, W) uint8; fewer rows at the end.
+        (rows, W) uint8; the last band may have fewer rows.
     """
     mesh, table, winners = _prepared(logits, grid, size)
     height, width = pixel_axes(size)
@@ -106,7 +105,7 @@ def label_bands(logits: Tensor, grid: Tensor, size: Size, rows: int) -> Iterator
 
 
 def _prepared(logits: Tensor, grid: Tensor, size: Size) -> tuple[Mesh, Tensor, Tensor]:
-    """The mesh, the samples' scores (b, h * w, k), and the class that wins at each (b, h * w)."""
+    """The mesh, and logits (b, h * w, k) and classes (b, h * w) of the samples."""
     _check_values(logits, grid, size)
     check_class_count(logits.shape[1])
     table = logits.flatten(2).mT.contiguous()
@@ -122,33 +121,32 @@ def _values_compiled(mesh: Mesh, table: Tensor, size: Size) -> Tensor:
 def _labels_compiled(
     mesh: Mesh, table: Tensor, winners: Tensor, rows: Floats, columns: Floats
 ) -> Tensor:
-    scores, best = table.float().numpy(), winners.numpy()
-    threads = torch.get_num_threads()
-    return torch.from_numpy(labels_at(mesh.vertices.numpy(), scores, best, rows, columns, threads))
+    arrays = mesh.vertices.numpy(), table.float().numpy(), winners.numpy()
+    return torch.from_numpy(labels_at(*arrays, rows, columns, torch.get_num_threads()))
 
 
 def _labels(mesh: Mesh, table: Tensor, winners: Tensor, size: Size) -> Tensor:
     corner_class = winners[:, mesh.corners]
     disputed = (corner_class[..., 1:] != corner_class[..., :1]).any(dim=-1)
-    agreed = corner_class[..., 0].masked_fill(disputed, NOBODY)
+    agreed = corner_class[..., 0].masked_fill(disputed, NO_CLASS)
     image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks = []
     for located in _blocks(mesh, size, table.shape[2]):
         labels = agreed[image, located.triangle]
-        where = (labels == NOBODY).nonzero(as_tuple=True)
-        numbers = mesh.corners[located.triangle[where]]
+        where = (labels == NO_CLASS).nonzero(as_tuple=True)
+        indices = mesh.corners[located.triangle[where]]
         shares = _shares(located.weights[where]).to(table.dtype)
-        scores = _weighted(table, where[0], numbers, shares)
-        labels[where] = scores.argmax(dim=-1).to(torch.uint8)
+        logits = _weighted(table, where[0], indices, shares)
+        labels[where] = logits.argmax(dim=-1).to(torch.uint8)
         blocks.append(labels)
     return torch.cat(blocks, dim=1)
 
 
 def interpolate_mesh(values: Tensor, coordinates: Tensor) -> Tensor:
-    """Values between the samples, linear in the mesh's triangles.
+    """Values between the samples, interpolated linearly in the triangles of the mesh.
 
-    With coordinates from :func:`inverse_coordinates` this is :func:`unwarp` at a lattice,
-    with gradients to the values and, through the coordinates, to the grid.
+    With coordinates from :func:`inverse_coordinates` this is :func:`unwarp` at a regular grid of
+    points, with gradients to the values and, through the coordinates, to the sampling grid.
 
     Args:
         values: (b, c, h, w) at the samples.
@@ -170,13 +168,14 @@ def interpolate_mesh(values: Tensor, coordinates: Tensor) -> Tensor:
     )
     a = (i * w + j).long()
     offsets = torch.tensor([[0, 1, w], [w + 1, 1, w]], device=a.device)
-    numbers = (a[..., None] + offsets[lower.long()]).flatten(1)
+    indices = (a[..., None] + offsets[lower.long()]).flatten(1)
     table = values.flatten(2).mT
-    found = table.gather(1, numbers[..., None].expand(-1, -1, c)).view(b, n, m, 3, c)
+    corners = table.gather(1, indices[..., None].expand(-1, -1, c)).view(b, n, m, 3, c)
     first = 1 - weights.sum(dim=-1, keepdim=True)
     # Corners of the lower triangle: d, then b (above it), then c (left of it).
     barycentric = torch.cat((first, weights), dim=-1).to(values.dtype)
-    return (found * barycentric[..., None]).sum(dim=3).movedim(-1, 1)
+
+    return (corners * barycentric[..., None]).sum(dim=3).movedim(-1, 1)
 
 
 def _check_values(values: Tensor, grid: Tensor, size: Size) -> None:
@@ -186,21 +185,21 @@ def _check_values(values: Tensor, grid: Tensor, size: Size) -> None:
 
 
 def _blocks(mesh: Mesh, size: Size, channels: int) -> Iterator[Located]:
-    """The places of all pixels, some rows at a time."""
+    """The mesh coordinates of all pixels, in blocks of rows."""
     rows, columns = (torch.from_numpy(a).to(mesh.vertices) for a in pixel_axes(size))
-    numbers_per_row = len(mesh.vertices) * size[1] * (channels + 16)  # 16 for the coordinates
-    for block in rows.split(max(1, _BLOCK_NUMBERS // numbers_per_row)):
+    values_per_row = len(mesh.vertices) * size[1] * (channels + 16)  # 16 for the coordinates
+    for block in rows.split(max(1, _BLOCK_VALUES // values_per_row)):
         yield locate(mesh, block, columns)
 
 
-def _weighted(table: Tensor, image: Tensor, numbers: Tensor, shares: Tensor) -> Tensor:
-    """Sum over the three corners of share times value, one after the other to save memory."""
-    total = table[image, numbers[..., 0]] * shares[..., 0, None]
+def _weighted(table: Tensor, image: Tensor, indices: Tensor, shares: Tensor) -> Tensor:
+    """Weighted sum of the three corners, added one by one to save memory."""
+    total = table[image, indices[..., 0]] * shares[..., 0, None]
     for corner in (1, 2):
-        total = total + table[image, numbers[..., corner]] * shares[..., corner, None]
+        total = total + table[image, indices[..., corner]] * shares[..., corner, None]
     return total
 
 
 def _shares(weights: Tensor) -> Tensor:
-    """The weights of all three corners, from those of the second and third."""
+    """The weights of all three corners, from the weights of the second and third."""
     return torch.cat((1 - weights.sum(dim=-1, keepdim=True), weights), dim=-1)

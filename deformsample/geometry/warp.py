@@ -27,14 +27,14 @@ def warp(image: Tensor, grid: Tensor) -> Tensor:
 
     Args:
         image: (b, c, H, W), uint8 or a float dtype.
-        grid: (b, h, w, 2). Points outside [-1, 1] see the border pixel.
+        grid: (b, h, w, 2). Points outside [-1, 1] take the border pixel.
 
     Returns:
         (b, c, h, w), float32 for a uint8 image; differentiable in both arguments.
     """
     _check_image(image, grid)
     image = _float(image)
-    # Half precision is enough for colours, but not for places: it cannot count pixels.
+    # Half precision is enough for colours, but not for coordinates.
     exact = torch.promote_types(image.dtype, torch.float32)
     sampled = F.grid_sample(
         image.to(exact), grid.to(exact), padding_mode="border", align_corners=True
@@ -43,7 +43,7 @@ def warp(image: Tensor, grid: Tensor) -> Tensor:
 
 
 def warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
-    """Sample class ids at the nearest pixel: ids are names, and no two may be mixed.
+    """Sample class ids at the nearest pixel.
 
     Args:
         labels: (b, H, W), an integer dtype.
@@ -65,18 +65,17 @@ def warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
 
 
 def image_pyramid(image: Tensor, smallest: Size = (2, 2)) -> list[Tensor]:
-    """Halve an image again and again by averaging 2 x 2 pixels.
+    """Halve an image repeatedly by averaging 2 x 2 pixels.
 
-    Pixel i of level l averages the pixels 2^l i to 2^l (i + 1) - 1 of each side; where the side
-    ends before, it averages those that exist.
+    Pixel i of level l averages the existing pixels from 2^l i to 2^l (i + 1) - 1 of each side.
 
     Args:
         image: (b, c, H, W), uint8 or a float dtype.
-        smallest: (h, w); the last level is the last one with no side below these.
+        smallest: (h, w), the minimum size of a level.
 
     Returns:
-        The levels: the image itself first, as it is; the others are float32 for a uint8 image, with
-        values from 0 to 255.
+        The levels, starting with the unchanged image; further levels of a uint8 image are float32
+        in [0, 255].
     """
     levels = [image]
     while (
@@ -87,7 +86,7 @@ def image_pyramid(image: Tensor, smallest: Size = (2, 2)) -> list[Tensor]:
 
 
 def halve(image: Tensor) -> Tensor:
-    """The next level of :func:`image_pyramid`; a side of one pixel stays."""
+    """The next level of :func:`image_pyramid`; a side of one pixel is kept."""
     if is_constant(image) and image.dtype in _COMPILED:
         return _halve_compiled(image)
     return F.avg_pool2d(_float(image), 2, ceil_mode=True, count_include_pad=False)
@@ -108,17 +107,17 @@ def _halved(side: int) -> int:
 
 
 def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, lod_bias: float) -> Tensor:
-    """Sample an image from its pyramid, at the level that fits the local stretch of the grid.
+    """Sample an image pyramid at the level of the local stretch of the grid.
 
-    A sample that stands for s x s pixels sees the mean of about that many, so that nothing small
-    is skipped or aliased (trilinear filtering, Williams 1983). The choice of the level carries no
-    gradient; the samples do, as differences at the sample's own scale.
+    A sample that represents s x s pixels is the mean of about as many, which avoids aliasing
+    (trilinear filtering, Williams 1983). The level carries no gradient; the samples do, as
+    differences at their own scale.
 
     Args:
-        pyramid: levels (b, c, H / 2^l, W / 2^l), as :func:`image_pyramid` makes them.
+        pyramid: levels (b, c, H / 2^l, W / 2^l) of :func:`image_pyramid`.
         grid: (b, h, w, 2).
-        lod_bias: added to the level that the stretch asks for. 0 averages fully, -1 averages
-            half as many pixels per side.
+        lod_bias: added to the level of the stretch. 0 averages all pixels of a sample, -1 half as
+            many per side.
 
     Returns:
         (b, c, h, w).
@@ -130,21 +129,21 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, lod_bias: float) -> Te
     with torch.no_grad():
         stretch = local_stretch(grid.to(torch.promote_types(grid.dtype, torch.float32)), size)
         level = stretch.clamp_min(1.0).log2().add(lod_bias).clamp(0, len(pyramid) - 1)
-    levels = _asked_for(level, len(pyramid))
+    levels = _used_levels(level, len(pyramid))
     centres = to_pixels(grid.to(level.dtype), size) + 0.5
     if is_constant(*pyramid, centres) and dtype == torch.float32:
         return _sampled_compiled(pyramid, centres, level, levels)
     sampled = torch.zeros((), device=image.device)
-    for number in levels:
-        share = (1 - (level - number).abs()).clamp_min(0).unsqueeze(1)
-        values = _sample_level(_float(pyramid[number]), centres, number)
+    for index in levels:
+        share = (1 - (level - index).abs()).clamp_min(0).unsqueeze(1)
+        values = _sample_level(_float(pyramid[index]), centres, index)
         sampled = sampled + share.to(values.dtype) * values
     return sampled.to(dtype)
 
 
-def _asked_for(level: Tensor, count: int) -> range:
-    """The levels, of ``count``, that samples lie at or between."""
-    if torch.compiler.is_compiling():  # a graph is the same for all images
+def _used_levels(level: Tensor, count: int) -> range:
+    """The levels, of ``count``, at or between which samples lie."""
+    if torch.compiler.is_compiling():  # a graph must serve all images
         return range(count)
     return range(int(level.min().floor()), int(level.max().ceil()) + 1)
 
@@ -153,32 +152,32 @@ def _asked_for(level: Tensor, count: int) -> range:
 def _sampled_compiled(
     pyramid: Sequence[Tensor], centres: Tensor, level: Tensor, levels: range
 ) -> Tensor:
-    """The sum of the levels' bilinear values; a level is read only where it counts."""
+    """The weighted sum of the bilinear values of the levels."""
     b, h, w = level.shape
     sampled = torch.zeros(b, pyramid[0].shape[1], h, w)
     level, centres = level.float(), centres.float().contiguous()
     for image, sums in enumerate(sampled.numpy()):
-        places = centres[image].numpy(), level[image].contiguous().numpy()
-        for number in levels:
-            add = partial(add_samples, pyramid[number][image].numpy(), number, *places, sums)
+        points = centres[image].numpy(), level[image].contiguous().numpy()
+        for index in levels:
+            add = partial(add_samples, pyramid[index][image].numpy(), index, *points, sums)
             in_bands(h, sums.size, add, torch.get_num_threads())
     return sampled
 
 
 def level_sizes(size: Size) -> list[Size]:
-    """The sizes of the levels of an image pyramid, as :func:`image_pyramid` makes them."""
+    """The sizes of the levels of :func:`image_pyramid`."""
     sizes = [size]
     while min(_halved(side) for side in sizes[-1]) >= 2:
         sizes.append((_halved(sizes[-1][0]), _halved(sizes[-1][1])))
     return sizes
 
 
-def _sample_level(pixels: Tensor, centres: Tensor, number: int) -> Tensor:
-    """Bilinear values at points given as image pixels counted from the image's outer edge."""
+def _sample_level(pixels: Tensor, centres: Tensor, index: int) -> Tensor:
+    """Bilinear values at points in image pixels from the outer edge of the image."""
     h, w = pixels.shape[2:]
-    # Only a level's outer edge lies where the image's does; its pixel centres do not. This is the
-    # other convention of grid_sample, hence the one place with align_corners=False.
-    side = centres.new_tensor([w, h]) * 2**number
+    # Levels share the outer edge of the image but not the pixel centres, hence the only use of
+    # align_corners=False.
+    side = centres.new_tensor([w, h]) * 2**index
     exact = torch.promote_types(pixels.dtype, torch.float32)
     points = (centres / side * 2 - 1).to(exact)
     return F.grid_sample(pixels.to(exact), points, padding_mode="border", align_corners=False)

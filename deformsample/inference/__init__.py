@@ -1,1 +1,1 @@
-"""Using a checkpoint: load it, give it images, export it."""
+"""Loading, using and exporting checkpoints."""

@@ -1,4 +1,4 @@
-"""Images as models take them: files, arrays and tensors."""
+"""Inputs of models: files, arrays and tensors."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ uint8, or float in [0, 1]."""
 
 
 def as_batch(image: ImageLike, level: int = 0) -> Tensor:
-    """Bring any image to a tensor (b, 3, h, w), uint8 or float.
+    """Convert any image to a tensor (b, 3, h, w), uint8 or float.
 
     Args:
-        image: a file is read whole.
-        level: a file is halved so many times.
+        image: the image; files are read whole.
+        level: number of halvings of files.
 
     Raises:
         ArgumentError: another shape or channel count.
@@ -56,8 +56,8 @@ def open_source(image: ImageLike, device: torch.device) -> Iterator[ImageSource]
     """An image to sample; slides and large TIFFs are read in parts, and closed at the end.
 
     Args:
-        image: as of :func:`as_batch`.
-        device: where the samples shall be.
+        image: as in :func:`as_batch`.
+        device: device of the samples.
 
     Raises:
         ArgumentError: another shape or channel count.

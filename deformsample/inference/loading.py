@@ -1,4 +1,4 @@
-"""From a checkpoint or a folder to a model that is ready to use."""
+"""Loading models from checkpoints and folders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from deformsample.segmenters import Segmenter
 Kind = TypeVar("Kind", bound=Model)
 
 UNTRAINED: dict[str, type[Sampler]] = {"detail": DetailSampler, "uniform": UniformSampler}
-"""Samplers that need no training, by the name that stands in the place of a checkpoint."""
+"""Samplers without training, by the name that commands accept instead of a checkpoint."""
 
 _DEFAULT_SHARE = 64
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError)
@@ -60,46 +60,46 @@ def load(
     *,
     kind: type[Model] | None = None,
 ) -> Model:
-    """Load a model, ready to use.
+    """Load a trained model.
 
     Args:
-        path: checkpoint that training wrote, such as ``last.ckpt``, or folder that
-            :meth:`.Model.save_pretrained` wrote.
-        device: where the model shall live; ``None`` for a GPU where there is one.
-        trust: packages of your own whose networks the file may name; they are imported.
-        kind: what the file must hold, :class:`.SegmentationModel` or :class:`.ClassificationModel`;
-            ``None`` takes either.
+        path: checkpoint of a training, such as ``last.ckpt``, or folder of
+            :meth:`.Model.save_pretrained`.
+        device: device of the model; ``None`` for a GPU if there is one.
+        trust: further packages whose networks the file can name; they are imported.
+        kind: expected class, :class:`.SegmentationModel` or :class:`.ClassificationModel`; ``None``
+            for either.
 
     Returns:
         The model in eval mode.
 
     Raises:
         ArgumentError: there is no such device.
-        CheckpointError: no such file, not one of this package, one of another kind, or one that
-            names other classes than networks of known packages. No code in the file is executed.
+        CheckpointError: no such file, no model of this package, another kind, or a file that names
+            classes other than networks of trusted packages. No code in the file is executed.
     """
     source = Path(path).expanduser()
     chosen = chosen_device(device)
     description, weights = _read_folder(source) if source.is_dir() else _read_file(source)
-    held = check_description(description, source)
-    described = SegmentationModel if held == "segmenter" else ClassificationModel
+    part = check_description(description, source)
+    described = SegmentationModel if part == "segmenter" else ClassificationModel
     if kind is not None and not issubclass(described, kind):
         raise CheckpointError(
-            f"Expected a {kind.__name__} in {source}, but it holds a {described.__name__}."
+            f"Expected a {kind.__name__} in {source}, but got a {described.__name__}."
         )
     model: Model
-    if held == "segmenter":
-        segmenter = build_part(Segmenter, description[held], source, trust)
+    if part == "segmenter":
+        segmenter = build_part(Segmenter, description[part], source, trust)
         model = SegmentationModel(segmenter, description)
     else:
-        classifier = build_part(Classifier, description[held], source, trust)
+        classifier = build_part(Classifier, description[part], source, trust)
         model = ClassificationModel(classifier, description)
     load_weights_into(model.part, weights, source)
     return model.to(chosen)
 
 
 def chosen_device(device: str | torch.device | None) -> torch.device:
-    """The device of a name; ``None`` for a GPU where there is one.
+    """The device of a name; ``None`` for a GPU if there is one.
 
     Raises:
         ArgumentError: there is no such device.
@@ -112,12 +112,12 @@ def chosen_device(device: str | torch.device | None) -> torch.device:
 
 
 def untrained(name: str, wanted: tuple[int, int] | int) -> Downsampler:
-    """A downsampler of :data:`UNTRAINED`, for a size or at most so many samples."""
+    """A downsampler of :data:`UNTRAINED`, for a size or a maximum number of samples."""
     return Downsampler(UNTRAINED[name](), wanted)
 
 
 def default_budget(size: Size) -> int:
-    """How many samples an image of a size gets by default: 1/8 per side."""
+    """The default number of samples of an image: 1/8 per side."""
     return max(4, size[0] * size[1] // _DEFAULT_SHARE)
 
 
@@ -133,6 +133,5 @@ def _read_folder(folder: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
         return description, load_weights((folder / WEIGHTS).read_bytes())
     except (*_UNREADABLE, CheckpointError) as error:
         raise CheckpointError(
-            f"Expected {CONFIG} and {WEIGHTS} of a model in {folder}, but they cannot be read: "
-            f"{error}"
+            f"Cannot read {CONFIG} and {WEIGHTS} of a model in {folder}: {error}"
         ) from None

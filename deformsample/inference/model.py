@@ -1,4 +1,4 @@
-"""Trained models, without the configuration they were trained with."""
+"""Trained models."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ WEIGHTS = "model.safetensors"
 class Model(nn.Module, ABC):
     """A trained segmenter or classifier, with the names of its classes.
 
-    Every method takes a file, a NumPy array (h, w, 3) or (b, h, w, 3), or a tensor (3, h, w) or
-    (b, 3, h, w), uint8 or float in [0, 1], and works on the device that the model is on
+    Methods take a file, a NumPy array (h, w, 3) or (b, h, w, 3), or a tensor (3, h, w) or
+    (b, 3, h, w), uint8 or float in [0, 1], and run on the device of the model
     (``model.to("cuda")``).
 
     Args:
-        part: what was trained.
-        description: how to build it, its classes and its card, as checkpoints hold them.
+        part: the segmenter or classifier.
+        description: description of the model from its checkpoint, with classes and card.
     """
 
     def __init__(self, part: Segmenter | Classifier, description: Mapping[str, Any]) -> None:
@@ -46,16 +46,16 @@ class Model(nn.Module, ABC):
     @property
     @abstractmethod
     def part(self) -> Segmenter | Classifier:
-        """What was trained."""
+        """The segmenter or classifier."""
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return self.part.device
 
     @property
     def downsampler(self) -> Downsampler:
-        """What samples the image.
+        """The downsampler of the model.
 
         Raises:
             ArgumentError: the model does not sample images.
@@ -127,8 +127,8 @@ class SegmentationModel(Model):
     def label_bands(self, source: ImageSource) -> Iterator[Pixels]:
         """The class of every pixel of one image, (n, W) uint8, from top to bottom.
 
-        The image is never whole in memory. :func:`deformsample.files.label_tiff.write_label_tiff`
-        writes the bands.
+        The image is read in parts. The bands are the input of
+        :func:`deformsample.files.label_tiff.write_label_tiff`.
         """
         with torch.inference_mode():
             for band in self.segmenter.label_bands(source):
@@ -136,7 +136,7 @@ class SegmentationModel(Model):
 
     @torch.inference_mode()
     def restore(self, values: Tensor, grid: Tensor, size: Size) -> Tensor:
-        """Bring values (b, c, h, w) at the samples of a grid back to a full size (H, W)."""
+        """Unwarp values (b, c, h, w) at the samples of a grid to a full size (H, W)."""
         return unwarp(values, grid, size)
 
 
@@ -144,17 +144,16 @@ class Classification(NamedTuple):
     """The scores and classes of images."""
 
     scores: Tensor
-    """(b, k), the probability of each class; or the score itself (k = 1)."""
+    """(b, k), probabilities of the classes, or scores (k = 1)."""
 
     classes: list[str]
-    """The most probable class of each image; empty where the model gives scores."""
+    """The most probable class of each image; empty for scores."""
 
 
 class ClassificationModel(Model):
     """A trained classifier with the names of its classes.
 
-    Files are halved when they are read, as often as in training; arrays and tensors are taken as
-    they are.
+    Files are read at the level of training; arrays and tensors are not halved.
     """
 
     def __init__(self, classifier: Classifier, description: Mapping[str, Any]) -> None:
@@ -170,9 +169,9 @@ class ClassificationModel(Model):
 
     @torch.inference_mode()
     def classify(self, image: ImageLike) -> Classification:
-        """Classify an image, or several."""
+        """Classify one or more images."""
         scores = self.classifier(as_batch(image, self.level).to(self.device)).float()
         if not self.classes:
             return Classification(scores, [])
-        best = [self.classes[number] for number in scores.argmax(dim=1).tolist()]
+        best = [self.classes[class_id] for class_id in scores.argmax(dim=1).tolist()]
         return Classification(scores.softmax(dim=1), best)

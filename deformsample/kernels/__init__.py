@@ -1,6 +1,6 @@
-"""From samples to pixels with NumPy and Numba alone: for programs that run a network without torch.
+"""Unwarping with NumPy and Numba, for programs that run a network without torch.
 
-Conventions are those of :mod:`deformsample.geometry`, whose functions on a CPU are these.
+Conventions are those of :mod:`deformsample.geometry`, which calls these functions on a CPU.
 """
 
 from deformsample.kernels.interpolation import unwarp, unwarp_labels

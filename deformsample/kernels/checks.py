@@ -1,4 +1,4 @@
-"""What grids, and values at their samples, must look like; for arrays and tensors alike."""
+"""Checks of grids and of values at their samples, for arrays and tensors."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 
-NOBODY = 255
-"""No class has this number, so that a triangle whose corners disagree can be told."""
+NO_CLASS = 255
+"""Reserved class id; marks triangles whose corners disagree."""
 
-BORDER_TOLERANCE = 1e-5  # normalised; a hundredth of a pixel in an image of 2,000
+BORDER_TOLERANCE = 1e-5  # normalised; 0.01 pixels in an image of 2,000 pixels
 
 
 def check_size(size: Size, name: str) -> None:
@@ -41,15 +41,15 @@ def check_values_shape(shape: Sequence[int], grid_shape: Sequence[int]) -> None:
 
 
 def check_class_count(classes: int) -> None:
-    """Raise ``ArgumentError`` where class ids would not fit in a byte beside ``NOBODY``."""
-    if classes >= NOBODY:
+    """Raise ``ArgumentError`` if class ids and ``NO_CLASS`` do not fit in a byte."""
+    if classes >= NO_CLASS:
         raise ArgumentError(
-            f"Expected `logits` of at most {NOBODY - 1} classes, but got {classes}."
+            f"Expected `logits` of at most {NO_CLASS - 1} classes, but got {classes}."
         )
 
 
 def check_border(distance: float) -> None:
-    """Raise ``ArgumentError`` where border samples are too far from the image border."""
+    """Raise ``ArgumentError`` if border samples are too far from the image border."""
     if not distance <= BORDER_TOLERANCE:
         raise ArgumentError(
             "Expected a `grid` whose border samples lie on the image border (-1 or 1), but some "

@@ -1,4 +1,4 @@
-"""Functions compiled for the CPU, and threads to run them in."""
+"""Compiling functions for the CPU and running them in threads."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile a function, which then runs beside others of other threads; kept on disk."""
+    """Compile a function without the GIL; the result is cached on disk."""
     made: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
     return cast("_Function", made)
 
 
 _BANDS_PER_THREAD = 4
-_ROWS_PER_BAND = 256  # at most, so that a band's own memory does not grow with the image
+_ROWS_PER_BAND = 256  # maximum, so that the memory of a band does not grow with the image
 _WORTH_THREADS = 1 << 17
 
 
 def in_bands(rows: int, amount: int, work: Callable[[int, int], object], threads: int) -> None:
-    """Call ``work(first, last)`` for bands of rows, side by side.
+    """Call ``work(first, last)`` for bands of rows in parallel.
 
     Args:
-        rows: how many there are.
-        amount: of numbers that are worked out; for a few, other threads are not worth waking.
-        work: is done with the rows first <= i < last when it returns.
-        threads: how many bands at a time.
+        rows: number of rows.
+        amount: number of results; small amounts are computed in one thread.
+        work: computes the rows first <= i < last.
+        threads: number of parallel bands.
     """
     threads = threads if amount > _WORTH_THREADS else 1
     count = max(threads * _BANDS_PER_THREAD if threads > 1 else 1, -(-rows // _ROWS_PER_BAND))
@@ -46,7 +46,7 @@ def in_bands(rows: int, amount: int, work: Callable[[int, int], object], threads
 
 
 def in_threads(jobs: Sequence[Callable[[], object]], threads: int) -> None:
-    """Do jobs side by side, in so many threads."""
+    """Run jobs in parallel threads."""
     for future in [_pool(threads).submit(job) for job in jobs]:
         future.result()
 
@@ -56,5 +56,5 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="bands")
 
 
-# A forked process has none of its parent's threads, and would wait for them for ever.
+# A forked process has no threads of its parent, and would wait for them forever.
 os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -1,4 +1,4 @@
-"""From values at the samples of a grid back to the full image: see :mod:`deformsample.geometry`."""
+"""Unwarping of arrays; see :mod:`deformsample.geometry`."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ Labels = npt.NDArray[np.uint8]
 Singles = npt.NDArray[np.float32]
 
 JUST_INSIDE = 1 - 64 * float(np.finfo(np.float64).eps)
-"""Where the last row and column of pixels are looked for. Spans are closed at their start and open
-at their end, so that neighbours share no point; at 1, these pixels would belong to nobody."""
+"""Coordinate of the last row and column of pixels. Spans are half-open, so that neighbours share no
+point; at 1, these pixels would lie in no span."""
 
 
 def unwarp(
     values: npt.NDArray[Any], grid: npt.NDArray[Any], size: Size, threads: int | None = None
 ) -> Singles:
-    """Bring values at the samples of a grid back to the image, as :func:`.geometry.unwarp` does.
+    """Unwarp values at the samples of a grid, as :func:`.geometry.unwarp` does.
 
     Args:
         values: (b, c, h, w): logits, probabilities, colours.
         grid: (b, h, w, 2), a mesh that covers the image.
         size: (H, W) of the image.
-        threads: to work in; ``None`` for one per CPU.
+        threads: number of threads; ``None`` for one per CPU.
 
     Returns:
         (b, c, H, W) float32.
@@ -51,13 +51,13 @@ def unwarp(
 def unwarp_labels(
     logits: npt.NDArray[Any], grid: npt.NDArray[Any], size: Size, threads: int | None = None
 ) -> Labels:
-    """The class of every pixel, as :func:`.geometry.unwarp_labels` gives it.
+    """The class of every pixel, as from :func:`.geometry.unwarp_labels`.
 
     Args:
         logits: (b, k, h, w), k at most 254.
         grid: (b, h, w, 2), a mesh that covers the image.
         size: (H, W) of the image.
-        threads: to work in; ``None`` for one per CPU.
+        threads: number of threads; ``None`` for one per CPU.
 
     Returns:
         (b, H, W) uint8.
@@ -75,14 +75,14 @@ def unwarp_labels(
 def values_at(
     vertices: Floats, table: npt.NDArray[Any], rows: Floats, columns: Floats, threads: int
 ) -> Singles:
-    """Values at a lattice of points, linear in the triangles of the meshes.
+    """Values at a regular grid of points, interpolated linearly in the triangles of the meshes.
 
     Args:
         vertices: (b, h, w, 2), contiguous; border samples exactly on the border.
         table: (b, h * w, c) at the samples.
         rows: (n,) y of the points, ascending, at most ``JUST_INSIDE``.
         columns: (m,) x of the points, likewise.
-        threads: to work in.
+        threads: number of threads.
 
     Returns:
         (b, c, n, m).
@@ -105,24 +105,24 @@ def labels_at(
     columns: Floats,
     threads: int,
 ) -> Labels:
-    """The class at a lattice of points.
+    """The class at a regular grid of points.
 
     Args:
-        vertices: as of :func:`values_at`.
-        table: (b, h * w, k), scores at the samples.
-        winners: (b, h * w), the class that wins at each.
-        rows: as of :func:`values_at`.
-        columns: as of :func:`values_at`.
-        threads: to work in.
+        vertices: as in :func:`values_at`.
+        table: (b, h * w, k), logits at the samples.
+        winners: (b, h * w), the class of each sample.
+        rows: as in :func:`values_at`.
+        columns: as in :func:`values_at`.
+        threads: number of threads.
 
     Returns:
         (b, n, m).
     """
-    scores = table.astype(np.float32, copy=False)
+    logits = table.astype(np.float32, copy=False)
     labels = np.empty((len(table), len(rows), len(columns)), np.uint8)
 
     def rasterize(image: int, mesh: Floats, spans: Spans) -> None:
-        rasterize_labels(spans, mesh, scores[image], winners[image], rows, columns, labels[image])
+        rasterize_labels(spans, mesh, logits[image], winners[image], rows, columns, labels[image])
 
     scan(vertices, rows, columns, rasterize, threads)
     return labels
@@ -155,7 +155,7 @@ def _prepared(
 
 
 def _on_border(grid: npt.NDArray[Any]) -> Floats:
-    """The grid with its border samples exactly on the border, where they must be already."""
+    """Move border samples exactly onto the border; they must be within the tolerance."""
     vertices = np.array(grid, np.float64, order="C")
     for side, value in ((0, -1.0), (-1, 1.0)):
         vertices[:, :, side, 0] = value

@@ -1,4 +1,4 @@
-"""Work on every pixel of large images on a CPU, compiled: halving, sampling, label boundaries."""
+"""Compiled pixel loops for the CPU: halving, sampling, label boundaries."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Image = npt.NDArray[Any]
 
 
 def halve(image: Image, threads: int) -> npt.NDArray[np.float32]:
-    """Halve an image by averaging 2 x 2 pixels; a last row or column without a partner stays.
+    """Halve an image by averaging 2 x 2 pixels; an odd last row or column is kept.
 
     Args:
         image: (c, H, W).
-        threads: to work in.
+        threads: number of threads.
 
     Returns:
         (c, h, w), sides rounded up.
@@ -31,7 +31,7 @@ def halve(image: Image, threads: int) -> npt.NDArray[np.float32]:
 
 @compiled
 def halve_rows(image: Image, halved: npt.NDArray[np.float32], first: int, last: int) -> None:
-    """Halve an image by averaging 2 x 2 pixels; a last row or column without a partner stays.
+    """Halve an image by averaging 2 x 2 pixels; an odd last row or column is kept.
 
     Args:
         image: (c, H, W).
@@ -56,32 +56,32 @@ def halve_rows(image: Image, halved: npt.NDArray[np.float32], first: int, last: 
 @compiled
 def add_samples(
     image: Image,
-    number: int,
+    index: int,
     centres: npt.NDArray[np.float32],
     levels: npt.NDArray[np.float32],
     sums: npt.NDArray[np.float32],
     first: int,
     last: int,
 ) -> None:
-    """Add what a level of an image pyramid contributes to samples between two levels.
+    """Add the contribution of one level of an image pyramid to samples between two levels.
 
     Args:
         image: the level (c, H, W).
-        number: of the level; its pixels are 2^number wide.
-        centres: (h, w, 2), points (x, y) in pixels of level 0, counted from the image's outer edge;
-            outside, the border pixel counts.
-        levels: (h, w), the level that each sample asks for; it gets nothing from those that are 1
-            or more away.
+        index: index of the level; its pixels are 2^index wide.
+        centres: (h, w, 2), points (x, y) in pixels of level 0 from the outer edge of the image;
+            points outside take the border pixel.
+        levels: (h, w), the fractional level of each sample; levels at a distance of 1 or more
+            contribute nothing.
         sums: (c, h, w), added to in the rows first <= i < last.
         first: row of the samples.
         last: row of the samples.
     """
     channels, height, width = image.shape
-    one, scale = np.float32(1), np.float32(0.5**number)
+    one, scale = np.float32(1), np.float32(0.5**index)
     right_most, lowest = np.float32(width - 1), np.float32(height - 1)
     for i in range(first, last):
         for j in range(levels.shape[1]):
-            share = one - abs(levels[i, j] - np.float32(number))
+            share = one - abs(levels[i, j] - np.float32(index))
             if share <= 0:
                 continue
             x = min(max(centres[i, j, 0] * scale - np.float32(0.5), np.float32(0)), right_most)
@@ -105,7 +105,7 @@ def mark_boundaries(
     first: int,
     last: int,
 ) -> None:
-    """Write 1 where a pixel's label differs from a neighbour's, 0 elsewhere.
+    """Write 1 where the label of a pixel differs from a neighbour's, 0 elsewhere.
 
     Args:
         labels: (h, w).
@@ -119,8 +119,8 @@ def mark_boundaries(
         above, below = labels[max(i - 1, 0)], labels[min(i + 1, h - 1)]
         row = labels[i]
         for j in range(w):
-            own = row[j]
+            label = row[j]
             differs = False
             for other in (above[j], below[j], row[max(j - 1, 0)], row[min(j + 1, w - 1)]):
-                differs |= (other != own) & (other != ignored)
-            marks[i, j] = differs & (own != ignored)
+                differs |= (other != label) & (other != ignored)
+            marks[i, j] = differs & (label != ignored)

@@ -1,14 +1,12 @@
-"""Scanning a mesh on a CPU, compiled.
+"""Compiled scan conversion of a mesh on a CPU.
 
-The rows of the output are cut into bands, which threads work on side by side. Every row cuts a
-triangle in a span of pixels, from its long edge to one of its short ones, closed at the start and
-open at the end. An edge's crossing is worked out from the same two points for both of its
-triangles, so that the spans of all triangles tile the row. Spans come in the order of the
-triangles: where a mesh folds the last one wins, whatever the number of threads.
+The rows of the output are divided into bands, one per thread. A row cuts a triangle in a half-open
+span of pixels, from its long edge to a short one. The crossing of an edge is computed from the same
+two points for both of its triangles, so that the spans of all triangles tile the row. Spans are in
+the order of the triangles: where a mesh folds, the last triangle wins, for any number of threads.
 
-Functions rasterize the spans of a band: with the winning class of values at the samples, with the
-values, or with the barycentric coordinates. See
-:mod:`deformsample.geometry.mesh` for the triangles.
+Functions rasterize the spans of a band with classes, values or barycentric coordinates. The
+triangles are those of :mod:`deformsample.geometry.mesh`.
 """
 
 from __future__ import annotations
@@ -34,15 +32,15 @@ def scan(
     rasterize: Callable[[int, Floats, Spans], object],
     threads: int,
 ) -> None:
-    """Cut the meshes of a batch in spans and rasterize them.
+    """Divide the meshes of a batch into spans and rasterize them.
 
     Args:
         vertices: (b, h, w, 2), contiguous.
         rows: (n,) y of the pixels, ascending.
         columns: (m,) x of the pixels, ascending.
         rasterize: called with the index of an image, its vertices (h, w, 2) and the spans of a
-            band; in several threads, whose spans have no row in common.
-        threads: how many bands at a time.
+            band, from several threads with disjoint rows.
+        threads: number of parallel bands.
     """
 
     def work(image: int, mesh: Floats, first: int, last: int) -> None:
@@ -54,7 +52,7 @@ def scan(
 
 @compiled
 def _first_at(axis: Floats, value: float, per_unit: float) -> int:
-    """The first of an ascending axis' points that is not below a value; guess, then walk."""
+    """The index of the first point of an ascending axis that is not below a value."""
     count = len(axis)
     i = min(max(int((value - axis[0]) * per_unit), 0), count)
     while i > 0 and axis[i - 1] >= value:
@@ -72,7 +70,7 @@ def _points_per_unit(axis: Floats) -> float:
 
 @compiled
 def corners_of(triangle: int, width: int) -> tuple[int, int, int]:
-    """The samples at a triangle's corners, for a grid of ``width`` samples a row."""
+    """The samples at the corners of a triangle, for a grid of ``width`` samples per row."""
     cell = triangle // 2
     a = cell // (width - 1) * width + cell % (width - 1)
     if triangle % 2 == 0:
@@ -82,10 +80,10 @@ def corners_of(triangle: int, width: int) -> tuple[int, int, int]:
 
 @compiled
 def spans_of_band(vertices: Floats, rows: Floats, columns: Floats, first: int, last: int) -> Spans:
-    """The spans of the rows first <= i < last, which cover all their pixels.
+    """The spans of the rows first <= i < last; they cover all pixels.
 
     Args:
-        vertices: (h, w, 2), the samples' normalised points.
+        vertices: (h, w, 2), normalised points of the samples.
         rows: (n,) y of the pixels, ascending.
         columns: (m,) x of the pixels, ascending.
         first: row.
@@ -122,10 +120,10 @@ def spans_of_band(vertices: Floats, rows: Floats, columns: Floats, first: int, l
             row = max(first, _first_at(rows, y0, per_row))
             while row < last and rows[row] < y2:
                 y = rows[row]
-                one = x0 + (y - y0) * long
-                other = x0 + (y - y0) * upper if y < y1 else x1 + (y - y1) * lower
-                start = _first_at(columns, min(one, other), per_column)
-                end = _first_at(columns, max(one, other), per_column)
+                long_x = x0 + (y - y0) * long
+                short_x = x0 + (y - y0) * upper if y < y1 else x1 + (y - y1) * lower
+                start = _first_at(columns, min(long_x, short_x), per_column)
+                end = _first_at(columns, max(long_x, short_x), per_column)
                 if start < end:
                     if count == len(spans):
                         longer = np.empty((2 * count, 4), np.int32)
@@ -144,7 +142,7 @@ def spans_of_band(vertices: Floats, rows: Floats, columns: Floats, first: int, l
 
 @compiled
 def _without_gaps(spans: Spans, first: int, last: int, width: int) -> Spans:
-    """Add spans for pixels that no triangle holds by rounding; they take a neighbour's triangle."""
+    """Add spans for pixels between triangles due to rounding, with a neighbouring triangle."""
     owner = np.full((last - first, width), -1, np.int32)
     for n in range(len(spans)):
         owner[spans[n, 0] - first, spans[n, 1] : spans[n, 2]] = spans[n, 3]
@@ -164,7 +162,7 @@ def _without_gaps(spans: Spans, first: int, last: int, width: int) -> Spans:
 
 @compiled
 def _inverse_map(points: Floats, p: int, q: int, r: int) -> tuple[float, float, float, float]:
-    """The inverse Jacobian of a triangle, by rows; 0 where it has no area."""
+    """The inverse Jacobian of a triangle, row by row; 0 for a triangle without area."""
     ux, uy = points[q, 0] - points[p, 0], points[q, 1] - points[p, 1]
     vx, vy = points[r, 0] - points[p, 0], points[r, 1] - points[p, 1]
     area = ux * vy - uy * vx
@@ -174,8 +172,10 @@ def _inverse_map(points: Floats, p: int, q: int, r: int) -> tuple[float, float, 
 
 
 @compiled
-def _place(inverse: tuple[float, float, float, float], dx: float, dy: float) -> tuple[float, float]:
-    """Barycentric weights of a triangle's second and third corner, from its first one."""
+def _barycentric(
+    inverse: tuple[float, float, float, float], dx: float, dy: float
+) -> tuple[float, float]:
+    """Barycentric weights of the second and third corner, at an offset from the first."""
     second = min(max(inverse[0] * dx + inverse[1] * dy, 0.0), 1.0)
     return second, min(max(inverse[2] * dx + inverse[3] * dy, 0.0), 1.0 - second)
 
@@ -192,8 +192,8 @@ def rasterize_barycentric(
     """Write the triangle of every pixel of the spans, and its barycentric coordinates.
 
     Args:
-        spans: of a band.
-        vertices: (h, w, 2), the samples' normalised points.
+        spans: spans of a band.
+        vertices: (h, w, 2), normalised points of the samples.
         rows: (n,) y of the pixels.
         columns: (m,) x of the pixels.
         triangles: (n, m), written to.
@@ -207,7 +207,7 @@ def rasterize_barycentric(
         dy = rows[row] - points[p, 1]
         for column in range(spans[n, 1], spans[n, 2]):
             triangles[row, column] = triangle
-            weights[row, column] = _place(inverse, columns[column] - points[p, 0], dy)
+            weights[row, column] = _barycentric(inverse, columns[column] - points[p, 0], dy)
 
 
 @compiled
@@ -219,11 +219,11 @@ def rasterize_values(
     columns: Floats,
     values: npt.NDArray[np.float32],
 ) -> None:
-    """Write the linear interpolation of every pixel of the spans.
+    """Write the interpolated value of every pixel of the spans.
 
     Args:
-        spans: of a band.
-        vertices: (h, w, 2), the samples' normalised points.
+        spans: spans of a band.
+        vertices: (h, w, 2), normalised points of the samples.
         table: (h * w, c), values at the samples.
         rows: (n,) y of the pixels.
         columns: (m,) x of the pixels.
@@ -237,7 +237,7 @@ def rasterize_values(
         inverse = _inverse_map(points, p, q, r)
         dy = rows[row] - points[p, 1]
         for column in range(start, end):
-            second, third = _place(inverse, columns[column] - points[p, 0], dy)
+            second, third = _barycentric(inverse, columns[column] - points[p, 0], dy)
             weights_of_row[0, column], weights_of_row[1, column] = second, third
         for channel in range(len(values)):
             base = table[p, channel]
@@ -259,16 +259,16 @@ def rasterize_labels(
     columns: Floats,
     labels: npt.NDArray[np.uint8],
 ) -> None:
-    """Write the winning class of every pixel of the spans.
+    """Write the class of every pixel of the spans.
 
-    Where a triangle's corners agree, all of it has their class; elsewhere, only classes that no
-    corner's winner beats at all three corners can win.
+    A triangle whose corners agree has their class. Otherwise, only classes that no corner's class
+    beats at all three corners are candidates.
 
     Args:
-        spans: of a band.
-        vertices: (h, w, 2), the samples' normalised points.
-        table: (h * w, k), scores at the samples.
-        winners: (h * w,), the class that wins at each sample.
+        spans: spans of a band.
+        vertices: (h, w, 2), normalised points of the samples.
+        table: (h * w, k), logits at the samples.
+        winners: (h * w,), the class of each sample.
         rows: (n,) y of the pixels.
         columns: (m,) x of the pixels.
         labels: (n, m), written to.
@@ -289,14 +289,14 @@ def rasterize_labels(
         inverse = _inverse_map(points, p, q, r)
         dy = rows[row] - points[p, 1]
         for column in range(start, end):
-            second, third = _place(inverse, columns[column] - points[p, 0], dy)
+            second, third = _barycentric(inverse, columns[column] - points[p, 0], dy)
             first = 1.0 - second - third
             best, winner = -np.inf, candidates[0]
             for c in range(count):
                 k = candidates[c]
-                score = first * table[p, k] + second * table[q, k] + third * table[r, k]
-                if score > best:
-                    best, winner = score, k
+                logit = first * table[p, k] + second * table[q, k] + third * table[r, k]
+                if logit > best:
+                    best, winner = logit, k
             labels[row, column] = winner
 
 
@@ -309,7 +309,7 @@ def _candidates(
     r: int,
     candidates: npt.NDArray[np.int64],
 ) -> int:
-    """Write the classes that can win in a triangle, in ascending order, and return their number."""
+    """Write the candidate classes of a triangle in ascending order, and return their number."""
     count = 0
     for k in range(table.shape[1]):
         beaten = False
@@ -337,11 +337,11 @@ def rasterize_coordinates(
     triangles: npt.NDArray[np.int32],
     coordinates: npt.NDArray[Any],
 ) -> None:
-    """Write the point of the small image that every pixel of the spans sees.
+    """Write the small-image coordinates of every pixel of the spans.
 
     Args:
-        spans: of a band.
-        vertices: (h, w, 2), the samples' normalised points.
+        spans: spans of a band.
+        vertices: (h, w, 2), normalised points of the samples.
         rows: (n,) y of the pixels.
         columns: (m,) x of the pixels.
         triangles: (n, m), written to.
@@ -355,7 +355,7 @@ def rasterize_coordinates(
         inverse = _inverse_map(points, p, q, r)
         dy = rows[row] - points[p, 1]
         for column in range(spans[n, 1], spans[n, 2]):
-            second, third = _place(inverse, columns[column] - points[p, 0], dy)
+            second, third = _barycentric(inverse, columns[column] - points[p, 0], dy)
             triangles[row, column] = triangle
             # The second corner is the first one's neighbour in its row, the third in its column.
             x, y = p % width + (q - p) * second, p // width + (r - p) // width * third
@@ -372,17 +372,17 @@ def coordinates_backward(
     gradient: npt.NDArray[Any],
     gradients: Floats,
 ) -> None:
-    """Add up the gradient that pixels' points of the small image give to the mesh's vertices.
+    """Accumulate the vector-Jacobian product of :func:`rasterize_coordinates`.
 
-    Such a point is u^-1(y); moving the mesh by du moves it by -J^-1 du.
+    A coordinate is u^-1(y); moving the mesh by du moves it by -J^-1 du.
 
     Args:
-        vertices: (h, w, 2), the samples' normalised points.
+        vertices: (h, w, 2), normalised points of the samples.
         rows: (n,) y of the pixels.
         columns: (m,) x of the pixels.
-        triangles: (n, m), as :func:`rasterize_coordinates` writes them.
-        gradient: (n, m, 2), to the coordinates.
-        gradients: (h, w, 2), added to.
+        triangles: (n, m), from :func:`rasterize_coordinates`.
+        gradient: (n, m, 2), gradient with respect to the coordinates.
+        gradients: (h, w, 2), gradient with respect to the vertices, added to.
     """
     points, totals = vertices.reshape(-1, 2), gradients.reshape(-1, 2)
     height, width = vertices.shape[:2]
@@ -390,7 +390,7 @@ def coordinates_backward(
         for j in range(len(columns)):
             p, q, r = corners_of(triangles[i, j], width)
             inverse = _inverse_map(points, p, q, r)
-            second, third = _place(inverse, columns[j] - points[p, 0], rows[i] - points[p, 1])
+            second, third = _barycentric(inverse, columns[j] - points[p, 0], rows[i] - points[p, 1])
             right = (q - p) * gradient[i, j, 0] * (2 / (width - 1))
             down = (r - p) // width * gradient[i, j, 1] * (2 / (height - 1))
             x = -(inverse[0] * right + inverse[2] * down)

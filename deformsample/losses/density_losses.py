@@ -1,4 +1,4 @@
-"""Losses that train the sampler, beside the loss of the segmentation."""
+"""Losses that train the sampler, in addition to the segmentation loss."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from deformsample.samplers.downsampler import Downsampled
 
 
 class Observed(NamedTuple):
-    """The prediction at points of the full image, without a gradient."""
+    """The prediction at points of the full image, without gradient."""
 
     logits: Tensor
     """(b, k, n, m)."""
 
     labels: Tensor
-    """(b, n, m) class ids, ``IGNORE_INDEX`` where there is none."""
+    """(b, n, m) class ids, or ``IGNORE_INDEX``."""
 
     losses: Tensor
-    """(b, n, m), the weighted cross-entropy of each point; 0 where there is no class."""
+    """(b, n, m), the weighted cross-entropy of each point; 0 for points without a class."""
 
     rows: Tensor
     """(n,) normalised y of the points, ascending."""
@@ -40,16 +40,15 @@ class DensityLoss(nn.Module, ABC):
     """A loss that trains the sampler, with targets from the labels or from observed errors.
 
     Args:
-        weight: factor of the loss in the sum of losses.
-        final_weight: the factor at the end of training, reached linearly; ``None`` keeps it.
-        class_weights: how much the pixels of each class count for the sampler: one number for each
-            class, or ``balanced`` for (share of the class in the training split)^-0.5. ``None``
-            counts all alike.
-        important: further factors, by the name of the class; others have 1.
+        weight: factor in the sum of losses.
+        final_weight: factor at the end of training, reached linearly; ``None`` for a constant one.
+        class_weights: weights of the pixels of each class for the sampler, or ``balanced`` for
+            (share of the class in the training split)^-0.5; ``None`` for equal weights.
+        important: further factors by name of the class; 1 for other classes.
     """
 
     needs_errors = False
-    """Whether it looks at errors over the whole image, as :class:`FullResolutionLoss` has them."""
+    """Whether the loss needs the errors at full resolution of :class:`FullResolutionLoss`."""
 
     class_factors: Tensor | None
 
@@ -71,15 +70,15 @@ class DensityLoss(nn.Module, ABC):
         self._prepared = class_weights != "balanced" and not self.important
 
     def prepare(self, classes: Sequence[str], shares: Callable[[], Sequence[float]]) -> None:
-        """Look up what ``balanced`` and names of classes stand for; the task does it before a fit.
+        """Resolve ``balanced`` and names of classes; the task calls this before a fit.
 
         Args:
-            classes: names, in the order of the ids.
-            shares: gives the share of each class in the labelled pixels of the training split; only
-                called for ``balanced``.
+            classes: names of the classes in the order of the ids.
+            shares: returns the share of each class in the labelled pixels of the training split;
+                called only for ``balanced``.
 
         Raises:
-            ArgumentError: an unknown class, or another number of weights than of classes.
+            ArgumentError: an unknown class, or different numbers of weights and classes.
         """
         if unknown := sorted(set(self.important) - set(classes)):
             raise ArgumentError(
@@ -88,14 +87,14 @@ class DensityLoss(nn.Module, ABC):
         if self.class_weights is None and not self.important:
             return
         if self.class_weights == "balanced":
-            found = torch.tensor([float(share) for share in shares()], dtype=torch.float64)
-            # A class without a pixel weighs as much as the rarest one.
-            base = found.where(found > 0, found[found > 0].min()).rsqrt()
+            areas = torch.tensor([float(share) for share in shares()], dtype=torch.float64)
+            # A class without pixels has the weight of the rarest class.
+            base = areas.where(areas > 0, areas[areas > 0].min()).rsqrt()
         else:
             base = torch.tensor([float(w) for w in self.class_weights or [1.0] * len(classes)])
         if len(base) != len(classes):
             raise ArgumentError(
-                f"Expected `class_weights` of the density for {len(classes)} classes, but got "
+                f"Expected `class_weights` of the density loss for {len(classes)} classes, but got "
                 f"{len(base)}."
             )
         factors = base * torch.tensor([self.important.get(name, 1.0) for name in classes])
@@ -103,10 +102,10 @@ class DensityLoss(nn.Module, ABC):
         self._prepared = True
 
     def factors(self, device: torch.device) -> Tensor | None:
-        """One number for each class, or ``None`` for all alike.
+        """One factor per class, or ``None`` for equal factors.
 
         Raises:
-            ArgumentError: they are not known yet.
+            ArgumentError: ``prepare`` was not called.
         """
         if not self._prepared:
             raise ArgumentError(
@@ -123,29 +122,29 @@ class DensityLoss(nn.Module, ABC):
         """The weighted loss, a scalar.
 
         Args:
-            sampled: what the sampler did.
-            labels: (b, H, W) class ids of the full image, ``IGNORE_INDEX`` where there is none.
-            observed: the prediction at full resolution; ``None`` where the loss is not taken there.
-            progress: how far training is, from 0 to 1.
+            sampled: output of the downsampler.
+            labels: (b, H, W) class ids of the full image, or ``IGNORE_INDEX``.
+            observed: the prediction at full resolution, if the segmentation loss computes it.
+            progress: progress of training, from 0 to 1.
         """
         weight = self.weight + (self.final_weight - self.weight) * progress
         return weight * self.loss(sampled, labels, observed)
 
     @abstractmethod
     def loss(self, sampled: Downsampled, labels: Tensor, observed: Observed | None) -> Tensor:
-        """The loss without its factor; arguments as of ``forward``."""
+        """The loss without its factor; arguments as in ``forward``."""
 
 
 class BoundaryLoss(DensityLoss):
-    """A target that follows the label boundaries.
+    """Distance of the density to the boundary density of the labels.
 
     Args:
-        weight: as of :class:`DensityLoss`.
-        final_weight: as of :class:`DensityLoss`.
-        blur: standard deviation of the target's blur, in cells of the density map.
+        weight: as in :class:`DensityLoss`.
+        final_weight: as in :class:`DensityLoss`.
+        blur: standard deviation of the blur of the target, in cells of the density map.
         floor: density of a cell without boundaries, relative to the map's mean, in (0, 1].
-        class_weights: as of :class:`DensityLoss`, for the boundary pixels of each class.
-        important: as of :class:`DensityLoss`.
+        class_weights: as in :class:`DensityLoss`, for the boundary pixels of each class.
+        important: as in :class:`DensityLoss`.
     """
 
     def __init__(
@@ -177,11 +176,11 @@ class BoundaryLoss(DensityLoss):
 
     @abstractmethod
     def distance(self, density: Tensor, target: Tensor) -> Tensor:
-        """Distance of two density maps (b, 1, h, w), a scalar."""
+        """The distance of two density maps (b, 1, h, w), a scalar."""
 
 
 class BoundaryKLLoss(BoundaryLoss):
-    """Kullback-Leibler divergence of the density from the boundary density, in nats per image.
+    """Kullback-Leibler divergence from the density to the boundary density, in nats per image.
 
     Both are distributions, so no normalisation is needed. The gradient with respect to the logits
     of a softmax density is the difference of the two.

@@ -1,4 +1,4 @@
-"""What the edge-optimal sampler is trained with (Marin et al. 2019)."""
+"""The loss of the edge-optimal sampler (Marin et al. 2019)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from deformsample.segmenters import SampledPrediction
 
 
 class EdgeGridLoss(nn.Module):
-    """Mean squared distance of the grid from the edge-optimal one; the network is not trained.
+    """Mean squared distance to the edge-optimal grid; the segmentation network is not trained.
 
     Args:
-        coarse_size: (n, m) of the grid that is solved for, 8 x 8 in the paper; ``None`` solves at
-            the size of the prediction's own grid.
+        coarse_size: (n, m) of the solved grid, 8 x 8 in the paper; ``None`` for the size of the
+            predicted grid.
         smoothness: lambda of :func:`deformsample.geometry.edge_optimal_grid`.
     """
 
@@ -29,7 +29,7 @@ class EdgeGridLoss(nn.Module):
     def forward(
         self, prediction: SampledPrediction, labels: Tensor, progress: float
     ) -> dict[str, Tensor]:
-        """The term ``grid``; arguments as of :class:`WarpedLoss`."""
+        """The term ``grid``; arguments as in :class:`WarpedLoss`."""
         grid = prediction.sampled.grid
         size = (grid.shape[1], grid.shape[2])
         boundary = nearest_boundary(labels, self.coarse_size or size, IGNORE_INDEX)

@@ -1,4 +1,4 @@
-"""Fitting error curves to the errors that a network makes."""
+"""Fitting error curves to observed errors."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _MOMENTUM = 0.95
 
 
 class ErrorCurveLoss(DensityLoss):
-    """Poisson deviance of the error that :class:`deformsample.samplers.ErrorCurveSampler` expects.
+    """Poisson deviance of the errors of :class:`deformsample.samplers.ErrorCurveSampler`.
 
-    The observed error of a cell is the mean over its points at full resolution; points without a
-    class do not count. Errors are divided by their running mean over the training steps.
+    The observed error of a cell is the mean over its labelled points at full resolution, divided by
+    the running mean of all errors in training.
 
     Args:
-        weight: as of :class:`DensityLoss`.
-        final_weight: as of :class:`DensityLoss`.
-        error: what is fitted. ``cross_entropy``: the weighted loss of the segmentation.
-            ``probability``: 1 - p(true class), which one wrong pixel cannot dominate.
-        class_weights: as of :class:`DensityLoss`; factors of the errors, beside the weights of the
-            segmentation loss for ``cross_entropy``.
-        important: as of :class:`DensityLoss`.
+        weight: as in :class:`DensityLoss`.
+        final_weight: as in :class:`DensityLoss`.
+        error: the error to fit. ``cross_entropy``: the weighted loss of the segmentation.
+            ``probability``: 1 - p(true class), which single pixels cannot dominate.
+        class_weights: as in :class:`DensityLoss`; factors of the errors, in addition to the class
+            weights of the segmentation loss for ``cross_entropy``.
+        important: as in :class:`DensityLoss`.
     """
 
     needs_errors = True
@@ -56,10 +56,10 @@ class ErrorCurveLoss(DensityLoss):
         if sampled.curves is None or observed is None:
             raise ArgumentError(
                 "Expected an ErrorCurveSampler and a FullResolutionLoss for ErrorCurveLoss, but "
-                "got a sampler without error curves, or a loss that is taken elsewhere."
+                "got a sampler without error curves, or another loss."
             )
         density = relative_density(sampled.density)
-        # The sums over the points of a cell need more digits than half precision has.
+        # Sums over the points of a cell need more precision than half.
         with torch.no_grad(), torch.autocast(density.device.type, enabled=False):
             errors, counted = self._cell_errors(observed, density)
             errors = errors / self._level(errors, counted)
@@ -69,7 +69,7 @@ class ErrorCurveLoss(DensityLoss):
         return deviance.sum() / counted.sum().clamp_min(1.0)
 
     def _cell_errors(self, observed: Observed, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean error of each cell (b, 1, h, w), and the share of its points that have a class."""
+        """Mean error of each cell (b, 1, h, w), and the share of its labelled points."""
         known = observed.labels != IGNORE_INDEX
         ids = observed.labels.where(known, 0).long()
         if self.error == "cross_entropy":
@@ -83,11 +83,11 @@ class ErrorCurveLoss(DensityLoss):
         columns = _membership(observed.columns, like.shape[3])
         counts = known.float()
         sums = rows.mT @ (errors * counts) @ columns
-        numbers = rows.mT @ counts @ columns
+        totals = rows.mT @ counts @ columns
         full = rows.sum(dim=0)[:, None] * columns.sum(dim=0)
         return (
-            (sums / numbers.clamp_min(1.0)).unsqueeze(1),
-            (numbers / full.clamp_min(1.0)).unsqueeze(1),
+            (sums / totals.clamp_min(1.0)).unsqueeze(1),
+            (totals / full.clamp_min(1.0)).unsqueeze(1),
         )
 
     def _level(self, errors: Tensor, counted: Tensor) -> Tensor:
@@ -102,11 +102,10 @@ class ErrorCurveLoss(DensityLoss):
 
 
 def _log_expected(curves: ErrorCurves, density: Tensor) -> Tensor:
-    """The logarithm of a rho^-b, whose gradient to b sees the random field alone.
+    """The logarithm of a rho^-b, whose gradient to b depends only on the random field.
 
-    The density follows from the curves. Where these are not fitted well yet, errors and densities
-    are correlated for that reason, and b would explain it; the random field is an instrument that
-    depends on nothing.
+    Densities depend on the curves, so they are confounded with errors while the curves are not
+    fitted. The random field is an independent instrument.
     """
     elasticity, fixed = curves.elasticity, curves.elasticity.detach()
     field = 0.0 if curves.field is None else curves.field

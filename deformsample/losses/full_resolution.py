@@ -31,7 +31,7 @@ class FullResolutionLoss(nn.Module):
         grid_gradient: whether the gradient reaches the sampling grid.
         density: a density loss, or ``None``.
         aux_loss: an auxiliary loss beside the cross-entropy, see :class:`PixelLoss`.
-        aux_weight: its factor.
+        aux_weight: factor of the auxiliary loss.
     """
 
     needs_grid = True
@@ -58,7 +58,7 @@ class FullResolutionLoss(nn.Module):
     def forward(
         self, prediction: SampledPrediction, labels: Tensor, progress: float
     ) -> dict[str, Tensor]:
-        """All terms of the loss, by name; arguments and result as of :class:`WarpedLoss`."""
+        """All terms of the loss by name; arguments and result as in :class:`WarpedLoss`."""
         grid = prediction.grid if self.grid_gradient else prediction.grid.detach()
         height, width = labels.shape[1:]
         samples = (prediction.sampled.image.shape[2], prediction.sampled.image.shape[3])

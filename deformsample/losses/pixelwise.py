@@ -41,7 +41,7 @@ class PixelLoss(nn.Module):
         self.cross_entropy_weight = cross_entropy_weight
 
     def forward(self, logits: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Terms of the loss, and the cross-entropy by pixel; see :func:`cross_entropy`.
+        """Terms of the loss, and the cross-entropy of each pixel; see :func:`cross_entropy`.
 
         The terms are ``segmentation`` (the cross-entropy) and, with an ``aux_loss``, ``auxiliary``.
         """
@@ -56,16 +56,16 @@ class PixelLoss(nn.Module):
 def cross_entropy(
     logits: Tensor, labels: Tensor, class_weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Weighted mean of the cross-entropy over all pixels that have a class.
+    """Weighted mean of the cross-entropy over all labelled pixels.
 
     Args:
         logits: (b, k, h, w).
-        labels: (b, h, w) class ids, ``IGNORE_INDEX`` where there is none.
+        labels: (b, h, w) class ids, or ``IGNORE_INDEX``.
         class_weights: (k,), or ``None``.
 
     Returns:
-        A scalar, 0 where no pixel has a class; and what each pixel contributes, (b, h, w), without
-        a gradient.
+        A scalar (0 without labelled pixels), and the weighted loss of each pixel (b, h, w) without
+        gradient.
     """
     classes = logits.shape[1]
     if class_weights is not None and len(class_weights) != classes:
@@ -80,6 +80,6 @@ def cross_entropy(
     if class_weights is not None:
         weights = weights * class_weights[labels.clamp_max(classes - 1)]
     total = weights.sum()
-    # Not by the smallest number there is: the gradient would be 0 times infinity.
+    # Not `clamp_min(tiny)`, whose gradient would be 0 times infinity.
     mean = losses.sum() / total.where(total > 0, 1.0)
     return mean, losses.detach()

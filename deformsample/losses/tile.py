@@ -1,4 +1,4 @@
-"""The loss of what sees every pixel."""
+"""The loss of tiles."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from deformsample.segmenters import Prediction
 
 
 class TileLoss(nn.Module):
-    """Loss of the logits where they are, such as at all pixels of a tile.
+    """Loss at the locations of the logits, such as all pixels of a tile.
 
     Args:
         class_weights: one weight per class, or ``None`` for equal ones.
         aux_loss: an auxiliary loss beside the cross-entropy, see :class:`PixelLoss`.
-        aux_weight: its factor.
+        aux_weight: factor of the auxiliary loss.
         cross_entropy_weight: factor of the cross-entropy; 0 trains with the auxiliary loss alone.
     """
 
@@ -31,7 +31,7 @@ class TileLoss(nn.Module):
         self.pixel_loss = PixelLoss(class_weights, aux_loss, aux_weight, cross_entropy_weight)
 
     def forward(self, prediction: Prediction, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        """The terms of :class:`PixelLoss`; arguments as of :class:`WarpedLoss`."""
+        """The terms of :class:`PixelLoss`; arguments as in :class:`WarpedLoss`."""
         terms: dict[str, Tensor]
         terms, _ = self.pixel_loss(prediction.logits.float(), prediction.targets(labels))
         return terms

@@ -1,4 +1,4 @@
-"""The published loss: at the samples, with the labels that the samples find."""
+"""The published loss: at the samples, with warped labels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from deformsample.segmenters import SampledPrediction
 
 
 class WarpedLoss(nn.Module):
-    """Loss at the samples, with the label that each sample finds in the image (Jin et al. 2022).
+    """Loss at the samples, with the labels warped to them (Jin et al. 2022).
 
-    A region counts by how densely it is sampled, and a sample lowers its loss by moving deeper into
-    its class: :class:`FullResolutionLoss` has neither fault.
+    Regions count by their sampling density, and samples lower their loss by moving away from
+    boundaries. :class:`FullResolutionLoss` avoids both.
 
     Args:
         class_weights: one weight per class, or ``None`` for equal ones.
         density: a density loss, or ``None``.
         aux_loss: an auxiliary loss beside the cross-entropy, see :class:`PixelLoss`.
-        aux_weight: its factor.
+        aux_weight: factor of the auxiliary loss.
     """
 
     needs_grid = True
@@ -37,9 +37,9 @@ class WarpedLoss(nn.Module):
         super().__init__()
         if density is not None and density.needs_errors:
             raise ArgumentError(
-                f"Expected a density loss that needs labels only, but got "
-                f"{type(density).__name__}: it needs errors over the whole image, as "
-                "FullResolutionLoss has them."
+                f"Expected a density loss that needs only labels, but got "
+                f"{type(density).__name__}: it needs errors at full resolution, which only "
+                "FullResolutionLoss has."
             )
         self.pixel_loss = PixelLoss(class_weights, aux_loss, aux_weight)
         self.density = density
@@ -47,12 +47,12 @@ class WarpedLoss(nn.Module):
     def forward(
         self, prediction: SampledPrediction, labels: Tensor, progress: float
     ) -> dict[str, Tensor]:
-        """All terms of the loss, by name; their sum is what training minimises.
+        """All terms of the loss by name; training minimises their sum.
 
         Args:
-            prediction: of the segmenter.
-            labels: (b, H, W) class ids of the full image, ``IGNORE_INDEX`` where there is none.
-            progress: how far training is, from 0 to 1.
+            prediction: output of the segmenter.
+            labels: (b, H, W) class ids of the full image, or ``IGNORE_INDEX``.
+            progress: progress of training, from 0 to 1.
 
         Returns:
             The terms of :class:`PixelLoss`, and ``density`` if there is a density loss; scalars.

@@ -1,1 +1,1 @@
-"""Numbers from predictions and ground truth."""
+"""Metrics of predictions."""

@@ -34,7 +34,7 @@ def mean_iou(confusion: Tensor) -> Tensor:
 
 
 def group_iou(confusion: Tensor, members: Sequence[int]) -> Tensor:
-    """Intersection over union of several classes taken as one, float64."""
+    """Intersection over union of a group of classes, float64."""
     confusion = confusion.double()
     chosen = torch.zeros(len(confusion), dtype=torch.bool, device=confusion.device)
     chosen[list(members)] = True
@@ -45,12 +45,12 @@ def group_iou(confusion: Tensor, members: Sequence[int]) -> Tensor:
 def iou_report(
     confusion: Tensor, names: Sequence[str], class_groups: Mapping[str, Sequence[str]]
 ) -> dict[str, Tensor]:
-    """IoU of classes and groups by name; those that never occur are left out.
+    """IoU of classes and groups by name, without those that never occur.
 
     Args:
         confusion: (k, k) counts.
-        names: of the k classes.
-        class_groups: further names, each for a list of classes taken as one.
+        names: names of the k classes.
+        class_groups: groups of classes that are treated as one class, by name.
     """
     report = dict(zip(names, class_iou(confusion), strict=True))
     for name, members in class_groups.items():
@@ -68,26 +68,27 @@ def boundary_counts(
 ) -> Tensor:
     """Intersection and union of the boundary bands of every class in one image.
 
-    A class's band is the part of its mask that lies within ``width`` pixels of the mask's boundary;
-    the image's own border is none (Cheng et al. 2021, "Boundary IoU"). Summed over the images of a
-    data set, the first row over the second is the boundary IoU.
+    The band of a class is the part of its mask within ``width`` pixels of the boundary of the mask;
+    the image border is no boundary (Cheng et al. 2021, "Boundary IoU"). The boundary IoU is the
+    ratio of both, summed over the images of a data set.
 
     Args:
         predicted: (h, w) class ids.
         true: (h, w) class ids.
-        num_classes: how many classes there are.
-        width: of the band, in pixels; the paper takes 2 % of the image's diagonal.
-        ignore_index: true id of pixels that do not count.
+        num_classes: number of classes.
+        width: width of the band in pixels; 2 % of the image diagonal in the paper.
+        ignore_index: id of ignored pixels in ``true``.
 
     Returns:
         (2, num_classes) int64.
     """
     valid = true != ignore_index
     counts = torch.zeros(2, num_classes, dtype=torch.long)
-    for number in range(num_classes):
-        ours, theirs = (_band((ids == number) & valid, width) & valid for ids in (predicted, true))
-        counts[0, number] = int(np.count_nonzero(ours & theirs))
-        counts[1, number] = int(np.count_nonzero(ours | theirs))
+    for class_id in range(num_classes):
+        bands = (_band((ids == class_id) & valid, width) & valid for ids in (predicted, true))
+        predicted_band, true_band = bands
+        counts[0, class_id] = int(np.count_nonzero(predicted_band & true_band))
+        counts[1, class_id] = int(np.count_nonzero(predicted_band | true_band))
     return counts
 
 
@@ -98,7 +99,7 @@ def _band(mask: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
 
 
 def confusion(predicted: Tensor, true: Tensor, count: int) -> Tensor:
-    """Counts (count, count) of pixels by true and predicted class, of maps of any one shape."""
+    """Pixel counts (count, count) by true and predicted class, for maps of equal shape."""
     return multiclass_confusion_matrix(
         predicted.long().flatten(), true.long().flatten(), count, ignore_index=IGNORE_INDEX
     )

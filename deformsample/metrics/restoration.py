@@ -17,20 +17,20 @@ def restoration_quality(
     Args:
         original: (3, h, w) in [0, 1].
         restored: (3, h, w) in [0, 1].
-        where: (h, w) bool, the pixels that count; ``None`` for all. SSIM (Wang et al. 2004) still
-            looks at the pixels around each of them.
+        where: (h, w) bool, the pixels to measure; ``None`` for all. SSIM (Wang et al. 2004) also
+            uses their neighbours.
 
     Returns:
-        ``psnr`` in dB, infinite where nothing differs, and ``ssim`` in [-1, 1], which
-        images of less than 11 pixels a side do not have.
+        ``psnr`` in dB (infinite for equal images), and ``ssim`` in [-1, 1] for images of at least
+        11 pixels per side.
     """
-    one, other = (_brightness(image) for image in (original, restored))
-    counts = torch.ones_like(one[0, 0], dtype=torch.bool) if where is None else where
-    quality = {"psnr": float(-10 * (one - other)[0, 0][counts].square().mean().log10())}
-    if min(one.shape[2:]) < _SSIM_WINDOW:
+    target, result = (_brightness(image) for image in (original, restored))
+    counts = torch.ones_like(target[0, 0], dtype=torch.bool) if where is None else where
+    quality = {"psnr": float(-10 * (target - result)[0, 0][counts].square().mean().log10())}
+    if min(target.shape[2:]) < _SSIM_WINDOW:
         return quality
     _, similarity = structural_similarity_index_measure(
-        other, one, data_range=1.0, return_full_image=True
+        result, target, data_range=1.0, return_full_image=True
     )
     return {**quality, "ssim": float(similarity[0, 0][counts].mean())}
 

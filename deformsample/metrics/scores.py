@@ -20,7 +20,7 @@ class ClassificationMetrics(ImageMetrics):
     """Accuracy, area under the ROC curve, and confusion.
 
     Args:
-        classes: their names in the order of their numbers.
+        classes: names in the order of the ids.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -45,7 +45,7 @@ class ClassificationMetrics(ImageMetrics):
             computed = super().compute()
         confusion, areas = computed["confusion"], computed["auroc"]
         images, total = confusion.sum(dim=1), confusion.sum()
-        # torchmetrics says 0 where there is no curve, for want of images with or without the class.
+        # torchmetrics returns 0 if all or no images have the class.
         areas = torch.where((images > 0) & (images < total), areas, torch.nan)
         metrics = {"accuracy": confusion.diagonal().sum() / total, "auroc": areas.nanmean()}
         for true, name in enumerate(self.classes):
@@ -56,7 +56,7 @@ class ClassificationMetrics(ImageMetrics):
 
 
 class RegressionMetrics(ImageMetrics):
-    """``spearman``, the correlation of the ranks; 0 if all scores or all labels are the same."""
+    """``spearman``, the rank correlation; 0 if all scores or all labels are equal."""
 
     def __init__(self) -> None:
         super().__init__({"spearman": SpearmanCorrCoef()})

@@ -1,4 +1,4 @@
-"""Networks: the deformation module, and those that segment or classify what they are shown."""
+"""Networks: the deformation module, and networks for segmentation and classification."""
 
 from deformsample.networks.classifying import ConvClassifier, TimmClassifier
 from deformsample.networks.deformation import DeformationNet

@@ -1,4 +1,4 @@
-"""Models of timm, and their features."""
+"""Models and feature extractors of timm."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ def timm_model(name: str, weights: str | None, **options: Any) -> Any:
     """A model of timm.
 
     Args:
-        name: of the model in timm.
-        weights: ``None`` for random weights, ``"hub"`` for timm's own (downloaded once by timm), or
-            the path of a file.
-        options: of ``timm.create_model``.
+        name: name of the model in timm.
+        weights: ``None`` for random weights, ``"hub"`` for pretrained weights (downloaded once by
+            timm), or the path of a file.
+        options: further arguments of ``timm.create_model``.
 
     Raises:
-        ArgumentError: no such model, no such file, or weights that cannot be had.
+        ArgumentError: no such model, no such file, or weights that cannot be loaded.
     """
-    import timm  # takes as long as torch, and not every network is one of timm
+    import timm  # slow to import, and not needed by all networks
 
     if not timm.is_model(name):
         raise ArgumentError(
-            f"Expected the `name` of a model of timm, but got {name!r}: `timm.list_models()` lists "
-            "them."
+            f"Expected the `name` of a timm model, but got {name!r}: see `timm.list_models()`."
         )
     overlay = None
     if weights not in (None, "hub"):
@@ -57,19 +56,19 @@ def timm_model(name: str, weights: str | None, **options: Any) -> Any:
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArgumentError(
-            f"Expected weights for {name} from {weights!r}, but got: {reason} Give a file with "
+            f"Cannot load weights for {name} from {weights!r}: {reason} Set a file with "
             "`weights: PATH`, or train from random weights with `weights: null`."
         ) from error
 
 
 def _check_plain(file: Path) -> None:
-    """Make sure that no code is in a file of weights, which not every timm leaves unexecuted."""
+    """Check that a file of weights contains no code, which some versions of timm would execute."""
     if file.suffix in _NO_PICKLES:
         return
     try:
         torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes of any kind make the reader fail in any way
+    except Exception as error:  # readers raise any exception on invalid bytes
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ArgumentError(
-            f"Expected `weights` of plain tensors and numbers, but {file} cannot be read: {reason}"
+            f"Cannot read {file} as `weights` of plain tensors and numbers: {reason}"
         ) from None

@@ -1,4 +1,4 @@
-"""Networks that give an image its scores."""
+"""Classification networks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from deformsample.networks.backbone import timm_model
 
 
 class TimmClassifier(nn.Module):
-    """A convolutional network of timm, the mean of its features, and a linear layer.
+    """A convolutional network of timm, global average pooling, and a linear layer.
 
     Args:
-        name: of the model in timm.
-        num_classes: scores of an image.
-        weights: of the features: ``None`` for random ones, ``"hub"`` for timm's own (downloaded
-            once by timm), or the path of a file.
-        options: further arguments of the model's constructor in timm.
+        name: name of the model in timm.
+        num_classes: number of scores.
+        weights: weights of the features: ``None`` for random weights, ``"hub"`` for pretrained
+            weights (downloaded once by timm), or the path of a file.
+        options: further arguments of the model in timm.
 
     Raises:
-        ArgumentError: no such model, one without feature maps, or weights that cannot be had.
+        ArgumentError: no such model, no feature maps, or weights that cannot be loaded.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class TimmClassifier(nn.Module):
             self.body = timm_model(name, weights, num_classes=0, global_pool="", **(options or {}))
         except TypeError as error:
             raise ArgumentError(
-                f"Expected a convolutional model and `options` that it takes, but {name} does not "
-                f"take {error}."
+                f"Expected a convolutional model and valid `options`, but {name} does not take "
+                f"{error}."
             ) from None
         self.head = _pooling_head(self.body.num_features, num_classes)
 
@@ -47,7 +47,7 @@ class TimmClassifier(nn.Module):
         features: Tensor = self.body(image)
         if features.ndim != 4:
             raise ArgumentError(
-                "Expected a convolutional model, whose features are maps (b, c, h, w), but got "
+                "Expected a convolutional model with feature maps (b, c, h, w), but got "
                 f"{tuple(features.shape)} from {type(self.body).__name__}."
             )
         scores: Tensor = self.head(features)
@@ -55,14 +55,14 @@ class TimmClassifier(nn.Module):
 
 
 class ConvClassifier(nn.Module):
-    """3 x 3 convolutions that each halve the map, the mean of its cells, and a linear layer.
+    """3 x 3 convolutions of stride 2, global average pooling, and a linear layer.
 
-    Without norms, which would look at more of the image than the receptive field: a network of
-    ``n`` convolutions sees ``2 ** (n + 1) - 1`` pixels per side, and can be streamed.
+    The network has no norms, so it can be streamed: the receptive field of ``n`` convolutions is
+    ``2 ** (n + 1) - 1`` pixels per side.
 
     Args:
-        widths: channels after each of the convolutions.
-        num_classes: scores of an image.
+        widths: channels after each convolution.
+        num_classes: number of scores.
     """
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 128), num_classes: int = 2) -> None:

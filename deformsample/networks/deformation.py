@@ -10,13 +10,13 @@ from deformsample.errors import ArgumentError
 
 
 class DeformationNet(nn.Module):
-    """Three 3 x 3 convolutions and a 1 x 1 convolution, at the thumbnail's own resolution.
+    """Three 3 x 3 convolutions and a 1 x 1 convolution, at the resolution of the thumbnail.
 
-    Widths of (192, 192, 24) are the module of Jin et al. 2022, with 379,273
-    parameters; the default is a small one that costs next to nothing beside a segmentation network.
+    Widths of (192, 192, 24) give the module of Jin et al. 2022 (379,273 parameters). The default is
+    small compared with a segmentation network.
 
     Args:
-        widths: channels after each of the 3 x 3 convolutions.
+        widths: channels after each 3 x 3 convolution.
     """
 
     def __init__(self, widths: Sequence[int] = (24, 24, 24)) -> None:
@@ -26,8 +26,8 @@ class DeformationNet(nn.Module):
                 f"Expected `widths` to be positive channel counts, but got {list(widths)}."
             )
         layers: list[nn.Module] = []
-        for number, (before, after) in enumerate(zip([3, *widths], widths, strict=False), start=1):
-            activation = nn.ReLU(inplace=True) if number == len(widths) else nn.ReLU6(inplace=True)
+        for index, (before, after) in enumerate(zip([3, *widths], widths, strict=False), start=1):
+            activation = nn.ReLU(inplace=True) if index == len(widths) else nn.ReLU6(inplace=True)
             layers += [
                 nn.Conv2d(before, after, 3, padding=1, padding_mode="replicate", bias=False),
                 nn.BatchNorm2d(after),

@@ -15,10 +15,10 @@ from deformsample.networks.unet import UNet
 class EdgeRegressor(nn.Module):
     """Two stacked U-Nets from a thumbnail to the displacements of a coarse grid.
 
-    The second one sees the thumbnail again beside what the first one made of it.
+    The input of the second U-Net is the thumbnail and the output of the first.
 
     Args:
-        coarse_size: (n, m) of the coarse grid, 8 x 8 in the paper; ``None`` keeps the thumbnail's.
+        coarse_size: (n, m) of the coarse grid, 8 x 8 in the paper; ``None`` for the thumbnail size.
         widths: channels of the levels of each U-Net, the finest first.
     """
 

@@ -1,4 +1,4 @@
-"""The last layer of a segmentation network."""
+"""The head of a segmentation network."""
 
 from __future__ import annotations
 

@@ -24,22 +24,22 @@ HRNetName = Literal[
     "hrnet_w64",
 ]
 
-_BRANCHES = 4  # the coarsest branch works at an eighth of the finest one
+_BRANCHES = 4  # resolutions from 1 to 1/8 of the finest branch
 
 
 class HRNet(nn.Module):
-    """timm's HRNet, its four branches joined at the finest one's resolution.
+    """timm's HRNet with its four branches concatenated at the finest resolution.
 
-    The input is a small image already, so the stem's stride, 4 in the original, is a choice: 1
-    keeps every sample, 2 and 4 cost a fourth and a sixteenth.
+    The input is a small image, so the stride of the stem (4 in the original) is an option: 1 keeps
+    every sample, 2 and 4 cost a fourth and a sixteenth.
 
     Args:
-        num_classes: how many classes the logits have.
-        name: which of timm's HRNets.
+        num_classes: number of classes.
+        name: name of the HRNet in timm.
         stem_stride: 1, 2 or 4.
-        weights: ``None`` for random weights, ``"hub"`` for timm's ImageNet weights (downloaded once
-            by timm), or the path of a file with such weights.
-        logit_upsampling: logits from one sample to the next, per side; with a stem stride of 1.
+        weights: ``None`` for random weights, ``"hub"`` for ImageNet weights (downloaded once by
+            timm), or the path of a file.
+        logit_upsampling: factor s of the logits per side; above 1 only with a stem stride of 1.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class HRNet(nn.Module):
         if logit_upsampling > 1 and stem_stride > 1:
             raise ArgumentError(
                 "Expected `logit_upsampling` above 1 with a `stem_stride` of 1 only, but got "
-                f"{stem_stride}: the features are coarser than the samples already."
+                f"{stem_stride}: the features are coarser than the samples."
             )
         self.trunk = backbone(
             name, weights, feature_location="", out_indices=tuple(range(1, _BRANCHES + 1))
@@ -76,7 +76,7 @@ class HRNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Normalised image (b, 3, h, w) of any size to logits (b, k, h', w').
 
-        h' is (h - 1) times ``logit_upsampling`` plus 1, w' likewise.
+        h' is (h - 1) s + 1 for the factor s of ``logit_upsampling``, w' likewise.
         """
         h, w = image.shape[2:]
         padded = _pad_to_multiple(image, self.multiple)
@@ -98,6 +98,6 @@ def _resize(values: Tensor, size: torch.Size) -> Tensor:
 
 
 def _pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column, so that the branches' sizes fit each other."""
+    """Pad to a multiple by repeating the last row and column, for equal sizes of the branches."""
     h, w = image.shape[2:]
     return F.pad(image, (0, -w % multiple, 0, -h % multiple), mode="replicate")

@@ -1,7 +1,7 @@
-"""Which part of its input a layer needs for a part of its output.
+"""Receptive fields: the region of its input that a layer needs for a region of its output.
 
-Parts are half-open intervals of cells, a :data:`Span` for each axis; the axes do not know each
-other. A span may reach outside the map: there, a layer sees its padding.
+Regions are half-open intervals of cells, one :data:`Span` per axis. A span can exceed the map;
+there, the input is padding.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 
 Span: TypeAlias = tuple[int, int]
-"""First cell, and one past the last."""
+"""First cell, and the cell after the last."""
 
 POINTWISE = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU),
     *(nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.LogSigmoid, nn.Tanh),
     *(nn.Softplus, nn.Softsign, nn.Identity),
 )
-"""Layers whose every output value depends on the one input value at its place."""
+"""Elementwise layers."""
 
 FROZEN = (nn.BatchNorm2d, nn.Dropout, nn.Dropout2d)
-"""Layers that are pointwise in evaluation mode only."""
+"""Layers that are elementwise only in evaluation mode."""
 
 
 class Window(NamedTuple):
-    """What one output cell of a layer sees along an axis."""
+    """The receptive field of one output cell along an axis."""
 
     length: int = 1
-    """From the first to the last cell that it sees, those that a dilation skips included."""
+    """Length in cells, including cells that a dilation skips."""
 
     stride: int = 1
     before: int = 0
     """Padding before the first cell of the map."""
 
     after: int = 0
-    """Padding behind its last cell."""
+    """Padding after the last cell."""
 
     def outputs(self, count: int) -> int:
-        """How many output cells a map of ``count`` cells gives."""
+        """The number of output cells for ``count`` input cells."""
         return (count + self.before + self.after - self.length) // self.stride + 1
 
     def needed(self, span: Span) -> Span:
-        """What the output cells of a span see of the input, padding included."""
+        """The input span of an output span, including padding."""
         first, last = (cell * self.stride - self.before for cell in (span[0], span[1] - 1))
         return first, last + self.length
 
@@ -56,22 +56,22 @@ Windows: TypeAlias = tuple[Window, Window]
 
 
 def layer_windows(name: str, layer: nn.Module) -> Windows:
-    """What a layer sees of its input.
+    """The receptive field of a layer.
 
     Args:
-        name: of the layer, for errors.
-        layer: of one of the kinds that :class:`~deformsample.networks.Streamed` names. A subclass
-            is not taken for its base, since it may do something else.
+        name: name of the layer in errors.
+        layer: a layer of a type in :class:`~deformsample.networks.Streamed`; subclasses are not
+            supported.
 
     Raises:
-        ArgumentError: it is of another kind, or has an option that depends on more than a window.
+        ArgumentError: another type, or an unsupported option.
     """
     kind = type(layer)
     if kind in POINTWISE:
         return Window(), Window()
     if kind in FROZEN:
         if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is None:
-            raise _unfit(name, layer, "without `track_running_stats` it looks at the whole map")
+            raise _unfit(name, layer, "without `track_running_stats` it depends on the whole map")
         return Window(), Window()
     if isinstance(layer, nn.Conv2d) and kind is nn.Conv2d:
         if layer.padding_mode != "zeros":
@@ -85,14 +85,14 @@ def layer_windows(name: str, layer: nn.Module) -> Windows:
         if isinstance(layer, nn.AvgPool2d) and not layer.count_include_pad and layer.padding:
             raise _unfit(name, layer, "its `count_include_pad` is False")
         return _pooling(layer)
-    raise _unfit(name, layer, "its kind is not known here")
+    raise _unfit(name, layer, "its type is not supported")
 
 
 def _unfit(name: str, layer: nn.Module, reason: str) -> ArgumentError:
     return ArgumentError(
         "Expected a `body` of Conv2d, MaxPool2d, AvgPool2d, BatchNorm2d, non-linearities and sums, "
         f"but `{name}`, a {type(layer).__name__}, cannot be streamed: {reason}. Change it, or move "
-        "it behind the streamed part."
+        "it after the streamed body."
     )
 
 
@@ -126,35 +126,32 @@ def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
 
 
 def clip(span: Span, count: int) -> Span:
-    """The cells of a span that a map of ``count`` cells has, and the nearest one if there are none.
-
-    Never empty, since layers do not take empty maps.
-    """
+    """Clip a span to a map of ``count`` cells; the result has at least the nearest cell."""
     start = min(max(span[0], 0), count - 1)
     return start, max(min(span[1], count), start + 1)
 
 
-def parts(count: int, most: int) -> list[Span]:
-    """``count`` cells in the fewest spans of at most ``most``, as equal as they can be."""
-    number = -(-count // most)
-    return [(i * count // number, (i + 1) * count // number) for i in range(number)]
+def divide(count: int, most: int) -> list[Span]:
+    """Divide ``count`` cells into the fewest, nearly equal spans of at most ``most`` cells."""
+    spans = -(-count // most)
+    return [(i * count // spans, (i + 1) * count // spans) for i in range(spans)]
 
 
 def cut(
-    values: Tensor, held: tuple[Span, Span], wanted: tuple[Span, Span], size: Size, fill: float
+    values: Tensor, given: tuple[Span, Span], wanted: tuple[Span, Span], size: Size, fill: float
 ) -> Tensor:
-    """A part of a map, with padding where it reaches outside.
+    """Crop a region of a map, padded outside of the map.
 
     Args:
-        values: the part of the map that is at hand, (b, c, h, w).
-        held: its rows and columns; they cover ``wanted`` as far as the map goes.
-        wanted: the rows and columns to return.
+        values: the given region of the map, (b, c, h, w).
+        given: rows and columns of ``values``; they cover ``wanted`` inside of the map.
+        wanted: rows and columns to return.
         size: (H, W) of the map.
-        fill: the value of the padding.
+        fill: value of the padding.
     """
     padding: list[int] = []
     for axis, ((origin, _), (start, stop), count) in enumerate(
-        zip(held, wanted, size, strict=True), start=2
+        zip(given, wanted, size, strict=True), start=2
     ):
         before = min(max(-start, 0), stop - start)
         after = min(max(stop - count, 0), stop - start)

@@ -1,4 +1,4 @@
-"""Streaming: a convolutional network on an image of any size, tile by tile, in training too.
+"""Streaming: tiled forward and backward passes of a convolutional network.
 
 After Pinckaers, van Ginneken and Litjens, "Streaming convolutional neural networks for end-to-end
 learning with multi-megapixel images" (TPAMI 2020).
@@ -16,43 +16,42 @@ from torch.utils.checkpoint import checkpoint
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.networks.receptive import FROZEN, Span, clip, cut, parts
+from deformsample.networks.receptive import FROZEN, Span, clip, cut, divide
 from deformsample.networks.tracing import trace
 
 Spans: TypeAlias = Sequence[Span]
-"""Along one axis, the parts of the image and of the output of every step that a tile needs."""
+"""Spans of the image and of the output of every step that a tile needs, along one axis."""
 
 
 class Streamed(nn.Module):
-    """The same features and gradients as of the whole image, in the memory of a tile.
+    """Features and gradients of the whole image, in the memory of a tile.
 
-    The *output* is cut into tiles. Each is computed from the part of the image that its receptive
-    field covers; what reaches over the border of a layer's map is that layer's padding, so a tile
-    has no borders of its own. No activations are kept: the backward pass computes each tile again
-    (``torch.utils.checkpoint``), and adds up the gradients. Every output cell belongs to exactly
-    one tile, so that their sum is the gradient of the whole. (The published method trims gradients
-    layer by layer instead, since its tiles share output cells.)
+    The *output* is divided into tiles. Each tile is computed from its receptive field in the image;
+    only outside of the map of a layer, the input of the layer is padding. Activations are not kept:
+    the backward pass recomputes each tile (``torch.utils.checkpoint``) and accumulates gradients.
+    Tiles are disjoint, so the sum is the exact gradient. (The published method has overlapping
+    tiles and trims gradients layer by layer.)
 
-    The price is one more forward pass, and the overlap: neighbouring tiles share ``field - stride``
-    pixels per side, so the first layers work up to ``(tile / (tile - field + stride)) ** 2`` times
-    as much, deeper ones less.
+    The cost is one more forward pass, and the overlap of receptive fields: neighbouring tiles share
+    ``field - stride`` pixels per side, so the MACs of the first layers grow by a factor of up to
+    ``(tile / (tile - field + stride)) ** 2``, those of deeper layers by less.
 
-    The body may branch and add, as ResNets do. Its layers may be ``Conv2d`` with zero padding,
-    ``MaxPool2d``, ``AvgPool2d``, non-linearities, and ``BatchNorm2d`` in evaluation mode: in
-    training mode, its statistics would be those of a tile. Whatever looks at the whole image, such
-    as the pooling before a classifier, comes behind this module.
+    The body can have branches and sums, like ResNets. Supported layers are ``Conv2d`` with zero
+    padding, ``MaxPool2d``, ``AvgPool2d``, non-linearities, and ``BatchNorm2d`` in evaluation mode
+    (in training mode, its statistics would be those of a tile). Layers that depend on the whole
+    image, such as global pooling, come after this module.
 
     Args:
-        body: from an image (b, c, H, W) to features (b, k, h, w). Its layers are looked at once:
-            other weights may be loaded later, other layers may not be put in.
-        tile: how many pixels of the image are in work at a time, per side, overlap included. The
-            peak of the memory grows with its square.
-        prepare: from a part of the image, of any size, to what the body takes, value by value. With
-            it the whole image may stay in bytes, or on another device.
+        body: network from an image (b, c, H, W) to features (b, k, h, w). It is traced once:
+            weights can be loaded later, but layers cannot be replaced.
+        tile: side of a tile in image pixels, including overlap. The peak memory grows with its
+            square.
+        prepare: elementwise function from a region of the image to the input of the body. With it,
+            the whole image can be uint8, or on another device.
 
     Attributes:
         field: (h, w) of the receptive field, in pixels.
-        stride: pixels of the image from one output cell to the next, (down, right).
+        stride: image pixels per output cell, (down, right).
 
     Raises:
         ArgumentError: a layer cannot be streamed, or the tile is smaller than the receptive field.
@@ -78,20 +77,20 @@ class Streamed(nn.Module):
         """Image (b, c, H, W) to features (b, k, h, w).
 
         Raises:
-            ArgumentError: a norm or dropout is in training mode, the image is too small, or it is
-                not of floats and there is no ``prepare``.
+            ArgumentError: a norm or dropout in training mode, an image that is too small, or an
+                integer image without ``prepare``.
         """
         self._check_frozen()
         if self.prepare is None and not image.is_floating_point():
             raise ArgumentError(
-                f"Expected an image of floats, but got {image.dtype}: give `prepare`, which makes "
-                "floats of a part of the image."
+                f"Expected an image of a float dtype, but got {image.dtype}: set `prepare` to "
+                "convert it."
             )
         sizes = self._sizes((image.shape[2], image.shape[3]))
         rows_of_tiles, columns_of_tiles = (self._tiles(axis, sizes) for axis in (0, 1))
         bands: list[Tensor] = []
         for rows in rows_of_tiles:
-            # Two steps, since the gradient of each part is first laid out as large as its source.
+            # In two steps, since the gradient of a slice has the size of its source.
             band = image[:, :, slice(*rows[0])]
             tiles = [
                 self._checkpointed(band[..., slice(*columns[0])], rows, columns, sizes)
@@ -101,29 +100,31 @@ class Streamed(nn.Module):
         return torch.cat(bands, dim=2)
 
     def _checkpointed(self, *tile: object) -> Tensor:
-        # Layers that draw random numbers are not allowed, so there is no state to restore.
+        # No layer draws random numbers, so there is no state to restore.
         features: Tensor = checkpoint(
             self._features, *tile, use_reentrant=False, preserve_rng_state=False
         )
         return features
 
-    def _features(self, part: Tensor, rows: Spans, columns: Spans, sizes: Sequence[Size]) -> Tensor:
-        """A tile of the output from its part of the image."""
-        held = {0: part if self.prepare is None else self.prepare(part)}
-        for number, step in enumerate(self.steps, start=1):
+    def _features(
+        self, image: Tensor, rows: Spans, columns: Spans, sizes: Sequence[Size]
+    ) -> Tensor:
+        """A tile of the output from its region of the image."""
+        maps = {0: image if self.prepare is None else self.prepare(image)}
+        for index, step in enumerate(self.steps, start=1):
             layer = None if step.layer is None else self.body.get_submodule(step.layer)
             wanted = (
-                step.windows[0].needed(rows[number]),
-                step.windows[1].needed(columns[number]),
+                step.windows[0].needed(rows[index]),
+                step.windows[1].needed(columns[index]),
             )
             fill = -torch.inf if isinstance(layer, nn.MaxPool2d) else 0.0
             inputs = [
-                cut(held[i], (rows[i], columns[i]), wanted, sizes[i], fill) for i in step.inputs
+                cut(maps[i], (rows[i], columns[i]), wanted, sizes[i], fill) for i in step.inputs
             ]
             for i in step.done:
-                del held[i]
-            held[number] = _apply(layer, inputs)
-        return held[len(self.steps)]
+                del maps[i]
+            maps[index] = _apply(layer, inputs)
+        return maps[len(self.steps)]
 
     def _sizes(self, image_size: Size) -> list[Size]:
         """(h, w) of the image, then of the output of every step."""
@@ -134,8 +135,8 @@ class Streamed(nn.Module):
             size = rows.outputs(before[0]), columns.outputs(before[1])
             if min(size) < 1:
                 raise ArgumentError(
-                    "Expected an image large enough for the body, but of {} x {} pixels nothing "
-                    "is left after `{}`.".format(*image_size, step.layer)
+                    "Expected an image large enough for the body, but {} x {} pixels give an empty "
+                    "map after `{}`.".format(*image_size, step.layer)
                 )
             if any(other != before for other in others):
                 raise ArgumentError(
@@ -145,24 +146,24 @@ class Streamed(nn.Module):
         return sizes
 
     def _tiles(self, axis: int, sizes: Sequence[Size]) -> list[Spans]:
-        """What each tile needs along an axis."""
+        """The spans of each tile along an axis."""
         counts = [size[axis] for size in sizes]
         cells = (self.tile - self.field[axis]) // self.stride[axis] + 1
-        return [self._spans(axis, part, counts) for part in parts(counts[-1], cells)]
+        return [self._spans(axis, output, counts) for output in divide(counts[-1], cells)]
 
     def _spans(self, axis: int, output: Span, counts: Sequence[int] | None) -> Spans:
-        """What a part of the output needs, within maps of ``counts`` cells or endless ones."""
+        """The spans that an output span needs, in maps of ``counts`` cells or unbounded maps."""
         spans = {len(self.steps): output}
-        for number, step in reversed(list(enumerate(self.steps, start=1))):
-            needed = step.windows[axis].needed(spans[number])
+        for index, step in reversed(list(enumerate(self.steps, start=1))):
+            needed = step.windows[axis].needed(spans[index])
             for i in step.inputs:
                 span = clip(needed, counts[i]) if counts else needed
                 other = spans.get(i, span)
                 spans[i] = min(span[0], other[0]), max(span[1], other[1])
-        return [spans[number] for number in range(len(self.steps) + 1)]
+        return [spans[index] for index in range(len(self.steps) + 1)]
 
     def _seen(self, axis: int, cells: int) -> int:
-        """How many pixels some neighbouring output cells see."""
+        """The number of image pixels in the receptive field of adjacent output cells."""
         start, stop = self._spans(axis, (0, cells), None)[0]
         return stop - start
 
@@ -177,7 +178,7 @@ class Streamed(nn.Module):
 
 
 def _apply(layer: nn.Module | None, inputs: Sequence[Tensor]) -> Tensor:
-    """The output of a layer, or of a sum, whose inputs are padded already."""
+    """The output of a layer, or of a sum, with padded inputs."""
     if layer is None:
         return inputs[0] + inputs[1]
     (x,) = inputs

@@ -13,18 +13,18 @@ from deformsample.networks.head import upsampling_head
 
 
 class UNet(nn.Module):
-    """Two 3 x 3 convolutions a level, halved by pooling and brought back by interpolation.
+    """U-Net with two 3 x 3 convolutions per level, max pooling and bilinear upsampling.
 
-    It works at the full resolution of its input, so that no sample is spent in vain, and any size
-    will do. Far cheaper than an HRNet: the network to compare sampling methods with on a CPU.
+    The output has the full resolution of the input, which can have any size. It is much cheaper
+    than an HRNet, for comparing sampling methods on a CPU.
 
     Args:
-        num_classes: how many channels the output has.
-        widths: channels of the levels, the finest first.
-        in_channels: of the input.
-        logit_upsampling: output points from one sample to the next, per side.
-        dropout: share of the features that training drops at the end of each level on the way down,
-            before they are pooled, the finest first; levels beyond the list drop none.
+        num_classes: number of output channels.
+        widths: channels of the levels, from fine to coarse.
+        in_channels: number of input channels.
+        logit_upsampling: factor s of the output per side.
+        dropout: dropout probability at the end of each encoder level, from fine to coarse; 0 for
+            further levels.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(b, in_channels, h, w) of any size to (b, num_classes, h', w').
 
-        h' is (h - 1) times ``logit_upsampling`` plus 1, w' likewise.
+        h' is (h - 1) s + 1 for the factor s of ``logit_upsampling``, w' likewise.
         """
         skips: list[Tensor] = []
         x = image

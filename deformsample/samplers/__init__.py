@@ -1,4 +1,4 @@
-"""From an image to few samples: where they lie, and the sampling."""
+"""Samplers (sampling locations from a thumbnail), and downsampling by them."""
 
 from deformsample.samplers.detail import DetailSampler
 from deformsample.samplers.downsampler import Downsampled, Downsampler, sampled_size
@@ -8,7 +8,7 @@ from deformsample.samplers.frozen import FrozenSampler
 from deformsample.samplers.grids import DensityGrid, GaussianGrid, TransportGrid
 from deformsample.samplers.image_source import ImageSource, InMemoryImage, as_pixels
 from deformsample.samplers.learned import LearnedSampler
-from deformsample.samplers.oracle import EdgeDensityOracle, EdgeOptimalOracle, OracleSampler
+from deformsample.samplers.oracle import BoundaryDensityOracle, EdgeOptimalOracle, OracleSampler
 from deformsample.samplers.out_of_core import OutOfCoreImage
 from deformsample.samplers.sampler import Placement, Sampler
 from deformsample.samplers.separable import SeparableSampler
@@ -19,7 +19,7 @@ __all__ = [
     "DetailSampler",
     "Downsampled",
     "Downsampler",
-    "EdgeDensityOracle",
+    "BoundaryDensityOracle",
     "EdgeOptimalOracle",
     "EdgeOptimalSampler",
     "ErrorCurveSampler",

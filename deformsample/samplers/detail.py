@@ -1,4 +1,4 @@
-"""Sampling by what the image itself shows, without labels or training."""
+"""Sampling by local detail of the image, without labels or training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from deformsample.samplers.sampler import Placement, Sampler
 
 
 class DetailSampler(Sampler):
-    """The density of local detail: how much neighbouring samples of the thumbnail differ.
+    """A density proportional to local detail: differences of neighbouring thumbnail samples.
 
     Args:
-        grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
-        blur: standard deviation of the density's blur, in cells.
+        grid: grid from a density; ``None`` for :class:`TransportGrid`.
+        blur: standard deviation of the blur of the density, in cells.
         floor: density of a cell without detail, relative to the map's mean, in (0, 1].
     """
 
@@ -41,7 +41,7 @@ class DetailSampler(Sampler):
 
 
 def local_detail(image: Tensor) -> Tensor:
-    """The brightness differences of each pixel (b, c, h, w) to those around it, (b, 1, h, w)."""
+    """Brightness differences of each pixel (b, c, h, w) to its neighbours, (b, 1, h, w)."""
     grey = image.float().mean(dim=1, keepdim=True)
     detail = torch.zeros_like(grey)
     for dim in (2, 3):

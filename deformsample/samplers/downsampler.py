@@ -1,4 +1,4 @@
-"""Bringing an image to few, well-placed samples: everything that comes before the network."""
+"""Downsampling: all steps before the network."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from deformsample.samplers.sampler import Placement, Sampler
 
 
 class Downsampled(NamedTuple):
-    """An image brought to its sampled size (h, w)."""
+    """A downsampled image."""
 
     image: Tensor
-    """The small image (b, 3, h, w), values as in the original in [0, 1]."""
+    """The small image (b, 3, h, w) in [0, 1]."""
 
     grid: Tensor
-    """Where its samples come from, (b, h, w, 2)."""
+    """The sampling locations (b, h, w, 2)."""
 
     density: Tensor
-    """The density map (b, 1, h', w') of the thumbnail's size, with sum 1."""
+    """The density map (b, 1, h', w') of the size of the thumbnail, with sum 1."""
 
     curves: ErrorCurves | None = None
-    """The error curves that the density follows from, where the sampler predicts them."""
+    """The error curves of a sampler that predicts them."""
 
 
 class Downsampler(nn.Module):
-    """Sample an image through a grid that a sampler places by a thumbnail.
+    """Sample an image at the locations that a sampler predicts from a thumbnail.
 
     Args:
-        sampler: decides where the samples go.
-        sampled_size: (height, width) of the small image, or a budget: how many pixels it may have
-            at most, in the aspect of each image.
-        thumbnail_scale: how many samples of the thumbnail, per side, go from one sample of a
-            uniform small image to the next. The density map is of its size.
-        lod_bias: added to the pyramid level that the local stretch of the grid asks for, as in
-            computer graphics: 0 averages over the whole area of each sample, -1 is one level
-            sharper. ``None`` samples the image itself, bilinearly, without antialiasing.
-        sample_gradient: let the loss move the samples by the differences of the image around them;
-            without it, the grid learns only from what the loss says of the grid itself.
+        sampler: predicts the sampling locations.
+        sampled_size: (height, width) of the small image, or the maximum number of its pixels, in
+            the aspect of each image.
+        thumbnail_scale: size of the thumbnail and the density map relative to the small image, per
+            side.
+        lod_bias: added to the pyramid level of the local stretch of the grid, as in computer
+            graphics: 0 averages over the whole area of each sample, -1 is one level sharper.
+            ``None`` samples the image bilinearly, without antialiasing.
+        sample_gradient: whether the gradient of the small image reaches the grid. Otherwise the
+            grid learns only from losses of the grid and the density.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class Downsampler(nn.Module):
         """Sample an image.
 
         Args:
-            image: (b, 3, H, W), uint8, or float in [0, 1]; or a source of one.
-            labels: (b, H, W) true class ids, which only oracles look at.
+            image: (b, 3, H, W), uint8, or float in [0, 1]; or an image source.
+            labels: (b, H, W) class ids, used only by oracles.
 
         Raises:
             ArgumentError: an image of another shape or dtype.
-            SamplingError: the sampler gives coordinates that are not finite.
+            SamplingError: the sampler returns non-finite coordinates.
         """
         source = InMemoryImage(image) if isinstance(image, Tensor) else image
         size = sampled_size(source.size, self.sampled_size)
@@ -102,20 +102,20 @@ class Downsampler(nn.Module):
         placement: Placement = self.sampler(self.normalize(thumbnail), size, labels)
         if not torch.compiler.is_compiling() and not bool(placement.grid.isfinite().all()):
             raise SamplingError(
-                f"Expected finite sampling locations, but {type(self.sampler).__name__} gives "
-                "others: its weights are not finite either (take an earlier checkpoint, and a "
-                "lower learning rate), or the precision is too low for it."
+                f"Expected finite sampling locations, but got non-finite coordinates from "
+                f"{type(self.sampler).__name__}: its weights are not finite (use an earlier "
+                "checkpoint and a lower learning rate), or the precision is too low."
             )
         return placement
 
 
 def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:
-    """The size (h, w) to sample an image of ``image_size`` at.
+    """The size (h, w) of the downsampled image.
 
     Args:
         image_size: (H, W) of the image.
-        wanted: a size, which is returned, or a budget in pixels: then the result has at most that
-            many, in the image's aspect.
+        wanted: a size, which is returned, or a maximum number of pixels, in the aspect of the
+            image.
     """
     if not isinstance(wanted, int):
         height, width = wanted
@@ -127,5 +127,5 @@ def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:
 
 
 def _scaled(size: Size, scale: float) -> Size:
-    """So that a whole scale, or one over it, puts samples on samples."""
+    """A scaled size whose samples coincide for integer scales and their inverses."""
     return max(2, round((size[0] - 1) * scale) + 1), max(2, round((size[1] - 1) * scale) + 1)

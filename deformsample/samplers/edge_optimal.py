@@ -14,12 +14,12 @@ from deformsample.samplers.sampler import Placement, Sampler
 class EdgeOptimalSampler(Sampler):
     """A coarse grid regressed from the thumbnail, interpolated to the size of the small image.
 
-    It is trained by :class:`deformsample.losses.EdgeGridLoss` alone, in a stage of its own, and
-    then frozen (:class:`FrozenSampler`).
+    It is trained by :class:`deformsample.losses.EdgeGridLoss` in a separate stage, and then frozen
+    (:class:`FrozenSampler`).
 
     Args:
-        network: thumbnail (b, 3, h, w) to displacements (b, 2, n, m) of the coarse grid's points
-            from their uniform places, x first, normalised.
+        network: thumbnail (b, 3, h, w) to displacements (b, 2, n, m) of the points of the coarse
+            grid from their uniform locations, x first, normalised.
     """
 
     display_name = "edge-optimal"
@@ -36,7 +36,7 @@ class EdgeOptimalSampler(Sampler):
 
 
 def _displaced(displacements: Tensor) -> Tensor:
-    """The coarse grid; its border points slide along the border, and none leaves the image."""
+    """The coarse grid; border points slide along the border, and all stay in the image."""
     n, m = displacements.shape[2:]
     dx, dy = displacements.unbind(1)
     uniform = identity_grid((n, m), displacements)

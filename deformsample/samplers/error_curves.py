@@ -1,4 +1,4 @@
-"""Sampling by learned error curves: samples go where they reduce the error most."""
+"""Sampling by learned error curves, which allocate samples to reduce the error most."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _FIELD_CELLS = (24, 6)
 
 
 class ErrorCurveSampler(Sampler):
-    """Predicts how the error of each place falls with its sampling density, and allocates by that.
+    """Predicts the error as a function of sampling density, and minimises the total error.
 
     The network predicts an error curve e = a rho^-b for each cell of the density map. The density
-    that minimises the sum of the errors follows in closed form
+    that minimises the sum of the errors has a closed form
     (:func:`deformsample.geometry.best_density`). No gradient passes through the grid: the curves
-    are fitted to the observed segmentation loss by :class:`deformsample.losses.ErrorCurveLoss`.
-    In training the density is multiplied by a smooth random field, so that the network observes
-    errors at many densities.
+    are fitted to the observed segmentation errors by :class:`deformsample.losses.ErrorCurveLoss`.
+    In training, the density is multiplied by a smooth random field, so that errors are observed at
+    many densities.
 
     Args:
         network: thumbnail (b, 3, h, w) to (b, 2, h, w): log a, and the logit of b / 1.5.
-        grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
+        grid: grid from a density; ``None`` for :class:`TransportGrid`.
         minimum: lower bound of the density relative to uniform sampling.
         maximum: upper bound of the density relative to uniform sampling.
-        perturbation: standard deviation of the logarithm of the random field at its nodes, in
-            training; 0 for none.
+        perturbation: standard deviation of the log of the random field at its nodes in training; 0
+            for none.
     """
 
     display_name = "error curves"
@@ -83,10 +83,9 @@ class ErrorCurveSampler(Sampler):
 
 
 def random_field(like: Tensor, deviation: float) -> Tensor:
-    """A smooth random field, of the shape (b, 1, h, w) of a map.
+    """A smooth random field of shape (b, 1, h, w).
 
-    The sum of two fields that are normal at the nodes of a coarse lattice and bilinear between
-    them.
+    The sum of two fields, each normal at the nodes of a coarse grid and bilinear between them.
     """
     h, w = like.shape[2:]
     field = torch.zeros_like(like)

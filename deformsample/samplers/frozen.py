@@ -1,4 +1,4 @@
-"""A sampler that was trained before."""
+"""A pretrained, frozen sampler."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ _PREFIX = "segmenter.downsampler.sampler."
 
 
 class FrozenSampler(Sampler):
-    """Takes a sampler from the checkpoint of an earlier run, and leaves it as it is.
+    """A sampler from the checkpoint of an earlier run, with frozen weights.
 
     Args:
-        sampler: built as it was in that run.
-        weights: that run's checkpoint; ``None`` leaves the sampler's weights as they are, for a
-            checkpoint that brings its own.
+        sampler: sampler with the configuration of that run.
+        weights: checkpoint of that run; ``None`` if another checkpoint provides the weights.
     """
 
     def __init__(self, sampler: Sampler, weights: str | None) -> None:
@@ -37,8 +36,8 @@ class FrozenSampler(Sampler):
         placement: Placement = self.sampler(thumbnail, size, labels)
         return placement
 
-    def train(self, mode: bool = True) -> FrozenSampler:  # noqa: FBT001, FBT002 - torch's own
-        """Stay in eval mode: batch statistics are frozen too."""
+    def train(self, mode: bool = True) -> FrozenSampler:  # noqa: FBT001, FBT002 - signature of torch
+        """Keep the sampler in eval mode, so that batch statistics are frozen too."""
         super().train(mode)
         self.sampler.eval()
         return self
@@ -46,15 +45,12 @@ class FrozenSampler(Sampler):
 
 def _load(sampler: Sampler, path: Path) -> None:
     weights = weights_of(read_checkpoint(path), _PREFIX)
-    own = sampler.state_dict()
-    different = sorted(
-        name
-        for name in weights.keys() | own.keys()
-        if name not in weights or name not in own or weights[name].shape != own[name].shape
-    )
+    shapes = {name: value.shape for name, value in weights.items()}
+    wanted = {name: value.shape for name, value in sampler.state_dict().items()}
+    different = sorted(n for n in shapes.keys() | wanted.keys() if shapes.get(n) != wanted.get(n))
     if different:
         raise CheckpointError(
             f"Expected weights of the configured sampler in {path}, but {len(different)} differ "
-            f"({different[0]}, ...): configure it as in the run that wrote them."
+            f"({different[0]}, ...): configure the sampler as in that run."
         )
     sampler.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""From a density map to a sampling grid: the part that every density shares."""
+"""Sampling grids from density maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deformsample.geometry.transport import check_parameters
 
 
 class DensityGrid(nn.Module, ABC):
-    """Places samples by a density map."""
+    """Places samples according to a density map."""
 
     @abstractmethod
     def forward(self, density: Tensor, size: Size) -> Tensor:
@@ -31,12 +31,14 @@ class DensityGrid(nn.Module, ABC):
 
 
 class TransportGrid(DensityGrid):
-    """The sampling density equals the density map: :func:`deformsample.geometry.transport_grid`.
+    """A grid whose sampling density equals the density map.
+
+    See :func:`deformsample.geometry.transport_grid`.
 
     Args:
-        minimum: lower bound of the sampling density relative to uniform sampling, in (0, 1]. No
-            region is sampled more coarsely than 1 / sqrt(minimum) times the uniform spacing.
-        iterations: of the solver.
+        minimum: lower bound of the sampling density relative to uniform sampling, in (0, 1]. The
+            sample spacing is at most 1 / sqrt(minimum) times the uniform spacing.
+        iterations: number of solver iterations.
     """
 
     def __init__(self, minimum: float = 0.1, iterations: int = 8) -> None:
@@ -51,9 +53,9 @@ class TransportGrid(DensityGrid):
 
 
 class GaussianGrid(DensityGrid):
-    """Samples are attracted by the density around them (Recasens et al. 2018; Jin et al. 2022).
+    """A grid of weighted means of positions (Recasens et al. 2018; Jin et al. 2022).
 
-    See :func:`deformsample.geometry.sampling_grid`. A sample moves by a few ``sigma`` at most, so
+    See :func:`deformsample.geometry.sampling_grid`. Samples move by a few ``sigma`` at most, so
     the sampling density follows the density map only roughly.
 
     Args:

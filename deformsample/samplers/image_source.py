@@ -1,4 +1,4 @@
-"""Images that a grid samples: whole in memory, or read in parts."""
+"""Image sources for sampling: in memory, or out of core."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class ImageSource(Protocol):
 
     @property
     def count(self) -> int:
-        """How many images there are."""
+        """The number of images."""
 
     def sample(self, grid: Tensor, lod_bias: float | None) -> Tensor:
         """Sample the images at the points of a grid.
 
         Args:
             grid: (b, h, w, 2).
-            lod_bias: as of :class:`~deformsample.samplers.Downsampler`.
+            lod_bias: as in :class:`~deformsample.samplers.Downsampler`.
 
         Returns:
             (b, 3, h, w) in [0, 1], on the grid's device.
@@ -40,7 +40,7 @@ class ImageSource(Protocol):
 
 
 class InMemoryImage:
-    """Images that are whole in memory.
+    """Images in memory.
 
     Args:
         image: (b, 3, H, W), uint8, or float in [0, 1].
@@ -60,18 +60,18 @@ class InMemoryImage:
 
     @property
     def count(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return len(self.image)
 
     def sample(self, grid: Tensor, lod_bias: float | None) -> Tensor:
         """Sample the images; see :class:`ImageSource`."""
-        # Dividing the few samples is cheaper than dividing the whole image.
+        # Dividing the samples is cheaper than dividing the whole image.
         if lod_bias is None:
             return warp(self.image, grid) / self._white
         return warp_pyramid(self._pyramid, grid, lod_bias) / self._white
 
     def rows(self, top: int, bottom: int) -> Tensor:
-        """Some rows; see :class:`ImageSource`."""
+        """Rows of the images; see :class:`ImageSource`."""
         return self.image[:, :, top:bottom] / self._white
 
     @cached_property
@@ -97,7 +97,7 @@ def white(image: Tensor) -> float:
 
 
 def as_pixels(image: Tensor) -> Pixels:
-    """A tensor (3, h, w), uint8 or float in [0, 1], to an array (h, w, 3) of bytes."""
+    """Convert a tensor (3, h, w), uint8 or float in [0, 1], to a uint8 array (h, w, 3)."""
     if image.is_floating_point():
         image = (image.clamp(0, 1) * 255).round().to(torch.uint8)
     pixels: Pixels = image.cpu().numpy().transpose(1, 2, 0)

@@ -12,11 +12,11 @@ from deformsample.samplers.sampler import Placement, Sampler
 
 
 class LearnedSampler(Sampler):
-    """A density map predicted by a network, and the grid that follows it.
+    """A density map predicted by a network, and its grid.
 
     Args:
         network: thumbnail (b, 3, h, w) to density logits (b, 1, h, w).
-        grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
+        grid: grid from a density; ``None`` for :class:`TransportGrid`.
     """
 
     display_name = "learned"

@@ -1,4 +1,4 @@
-"""Images as networks want them."""
+"""Normalisation of images for networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Normalize(nn.Module):
-    """Subtract the mean and divide by the standard deviation of ImageNet's colours."""
+    """Subtract the ImageNet mean and divide by the ImageNet standard deviation."""
 
     mean: Tensor
     std: Tensor
@@ -22,5 +22,5 @@ class Normalize(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalise an image (b, 3, h, w) in [0, 1]."""
-        # Convolutions are faster with the channels of a pixel side by side.
+        # Convolutions are faster with channels last.
         return ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Samplers that see the true labels: upper bounds of what a method can reach."""
+"""Oracle samplers, which use the labels: upper bounds of methods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deformsample.samplers.sampler import Placement, Sampler
 
 
 class OracleSampler(Sampler):
-    """Places samples by the true labels, in training and measurement; it cannot predict."""
+    """Places samples by the labels, in training, validation and test; it cannot predict."""
 
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         """Place the samples by the labels.
@@ -32,7 +32,7 @@ class OracleSampler(Sampler):
         if labels is None:
             raise ArgumentError(
                 f"Expected labels for {type(self).__name__}, which places samples by the ground "
-                "truth: it can be trained, validated and tested, but not be used on new images."
+                "truth: it can be trained, validated and tested, but not used on new images."
             )
         return self.from_labels(labels, (thumbnail.shape[2], thumbnail.shape[3]), size)
 
@@ -47,12 +47,12 @@ class OracleSampler(Sampler):
         """
 
 
-class EdgeDensityOracle(OracleSampler):
-    """The density of the true boundaries.
+class BoundaryDensityOracle(OracleSampler):
+    """The boundary density of the labels.
 
     Args:
-        grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
-        blur: standard deviation of the density's blur, in cells.
+        grid: grid from a density; ``None`` for :class:`TransportGrid`.
+        blur: standard deviation of the blur of the density, in cells.
         floor: density of a cell without boundaries, relative to the map's mean, in (0, 1].
     """
 
@@ -81,8 +81,8 @@ class EdgeOptimalOracle(OracleSampler):
     """The target grid of Marin et al. 2019.
 
     Args:
-        coarse_size: (n, m) of the grid that is solved for, 8 x 8 in the paper; ``None`` solves at
-            the size of the small image.
+        coarse_size: (n, m) of the solved grid, 8 x 8 in the paper; ``None`` for the size of the
+            small image.
         smoothness: lambda of :func:`deformsample.geometry.edge_optimal_grid`.
     """
 

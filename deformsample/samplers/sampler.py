@@ -1,4 +1,4 @@
-"""What a sampler is."""
+"""The base class of samplers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from deformsample.geometry import ErrorCurves
 
 
 class Placement(NamedTuple):
-    """Where an image is sampled, and what the sampler saw on the way."""
+    """Sampling locations of an image, and the density behind them."""
 
     density: Tensor
-    """Density map (b, 1, h, w) of the thumbnail's size, with sum 1."""
+    """Density map (b, 1, h, w) of the size of the thumbnail, with sum 1."""
 
     grid: Tensor
-    """(b, h, w, 2), over the whole image; its border samples lie on the image border."""
+    """(b, h, w, 2) over the whole image; border samples lie on the image border."""
 
     curves: ErrorCurves | None = None
-    """The error curves that the density follows from, where the sampler predicts them."""
+    """The error curves of a sampler that predicts them."""
 
 
 class Sampler(nn.Module, ABC):
-    """Decides from a thumbnail where an image is sampled."""
+    """Predicts sampling locations from a thumbnail."""
 
     display_name: str
     """The name of the sampler in tables and figures."""
@@ -37,5 +37,5 @@ class Sampler(nn.Module, ABC):
         Args:
             thumbnail: (b, 3, h, w), normalised.
             size: (h, w) of the grid.
-            labels: (b, H, W) true class ids, which only oracles look at.
+            labels: (b, H, W) class ids, used only by oracles.
         """

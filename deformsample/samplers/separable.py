@@ -13,17 +13,17 @@ from deformsample.samplers.sampler import Placement, Sampler
 
 
 class SeparableSampler(Sampler):
-    """One density along x and one along y: the grid's lines stay straight, horizontal and vertical.
+    """One density along x and one along y: grid lines are straight, horizontal and vertical.
 
     The two densities are the marginals of a density map. The grid is a product of two 1-D maps,
     which 1-D interpolation inverts. :class:`deformsample.networks.FixedDensityLogits` as network
     gives the fixed saliency of a data set, any other network the density of each image.
 
-    Each coordinate has a grid of its own, so a bound of the grid holds along each axis.
+    Bounds of the grid hold along each axis.
 
     Args:
         network: thumbnail (b, 3, h, w) to density logits (b, 1, h, w).
-        grid: turns the density into a grid; ``None`` for :class:`TransportGrid`.
+        grid: grid from a density; ``None`` for :class:`TransportGrid`.
     """
 
     display_name = "separable"

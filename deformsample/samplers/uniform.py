@@ -11,7 +11,7 @@ from deformsample.samplers.sampler import Placement, Sampler
 
 
 class UniformSampler(Sampler):
-    """Samples equally spaced from border to border, whatever the image shows."""
+    """Equally spaced samples from border to border."""
 
     display_name = "uniform"
 

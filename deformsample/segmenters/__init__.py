@@ -1,4 +1,4 @@
-"""Segmenters: from an image to the class of every pixel."""
+"""Segmenters: full-resolution segmentation of images."""
 
 from deformsample.segmenters.prediction import Prediction, SampledPrediction, TilePrediction
 from deformsample.segmenters.sampled_segmenter import SampledSegmenter

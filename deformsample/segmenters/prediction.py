@@ -1,4 +1,4 @@
-"""What segmenters know of an image after their forward pass."""
+"""Outputs of segmenters."""
 
 from __future__ import annotations
 
@@ -16,81 +16,81 @@ from deformsample.samplers.downsampler import Downsampled
 
 
 class Prediction(Protocol):
-    """What a segmenter knows of an image after its forward pass."""
+    """The output of a segmenter."""
 
     @property
     def logits(self) -> Tensor:
-        """(b, k, h, w), wherever in the image they are."""
+        """(b, k, h, w)."""
 
     @property
     def sampled(self) -> Downsampled:
-        """What of the image was looked at."""
+        """The input of the network."""
 
     def labels(self, size: Size) -> Tensor:
-        """The class of every pixel of the full image of a size (H, W), (b, H, W) uint8."""
+        """The class of every pixel of the full image of size (H, W): (b, H, W) uint8."""
 
     def targets(self, labels: Tensor) -> Tensor:
-        """The true class where each logit is, (b, h, w), from labels (b, H, W) of the image."""
+        """The ground truth at each logit, (b, h, w), from labels (b, H, W) of the image."""
 
 
 class SampledPrediction(NamedTuple):
-    """What a segmenter knows of an image after its forward pass."""
+    """Logits at sampling locations."""
 
     logits: Tensor
-    """(b, k, h, w), one for each sample, or more where the network's head refines them."""
+    """(b, k, h, w), at the samples, or finer with logit upsampling."""
 
     grid: Tensor
-    """Where the logits are, (b, h, w, 2)."""
+    """Locations of the logits, (b, h, w, 2)."""
 
     sampled: Downsampled
-    """What the network saw of the image."""
+    """The input of the network."""
 
     def labels(self, size: Size) -> Tensor:
-        """The class of every pixel of the full image of a size (H, W), (b, H, W) uint8."""
+        """The class of every pixel of the full image of size (H, W): (b, H, W) uint8."""
         with record_function("unwarp"):
             return unwarp_labels(self.logits.float(), self.grid, size)
 
     def targets(self, labels: Tensor) -> Tensor:
-        """The true class where each logit is, (b, h, w), from labels (b, H, W) of the image."""
+        """The ground truth at each logit, (b, h, w), from labels (b, H, W) of the image."""
         return warp_labels(labels, self.grid.detach())
 
 
 class TilePrediction(NamedTuple):
-    """What is known of one part of each image: a tile in training, else the whole."""
+    """Logits of a region of each image: a tile in training, otherwise the whole image."""
 
     logits: Tensor
-    """(b, k, h, w), one for each pixel of the part."""
+    """(b, k, h, w), at the pixels of the region."""
 
     image: Tensor
-    """The part (b, 3, h, w) in [0, 1]."""
+    """The region (b, 3, h, w) in [0, 1]."""
 
     corners: Tensor
-    """(b, 2), the first row and the first column of the part in its image."""
+    """(b, 2), first row and first column of the region in its image."""
 
     @property
     def sampled(self) -> Downsampled:
-        """The part, in which every pixel is a sample."""
+        """The region, in which every pixel is a sample."""
         size = (self.image.shape[2], self.image.shape[3])
         density = self.image.new_ones(len(self.image), 1, 1, 1)
         return Downsampled(self.image, identity_grid(size, self.image), density)
 
     def labels(self, size: Size) -> Tensor:
-        """The class of every pixel, (b, H, W) uint8; of a whole image only."""
+        """The class of every pixel, (b, H, W) uint8; for whole images only."""
         if size != self.logits.shape[2:]:
             raise ArgumentError(
-                f"Expected a whole image of {size}, but the prediction is of a part of "
+                f"Expected the prediction of a whole image of {size}, but got that of a tile of "
                 f"{tuple(self.logits.shape[2:])}: segment in eval mode."
             )
         return self.logits.argmax(dim=1).to(torch.uint8)
 
     def targets(self, labels: Tensor) -> Tensor:
-        """The true class of every pixel of the part, (b, h, w), from labels (b, H, W)."""
+        """The ground truth of every pixel of the region, (b, h, w), from labels (b, H, W)."""
         h, w = self.logits.shape[2:]
         missing = (max(0, h - labels.shape[1]), max(0, w - labels.shape[2]))
         padded = F.pad(labels, (0, missing[1], 0, missing[0]), value=IGNORE_INDEX)
         return torch.stack(
             [
-                one[top : top + h, left : left + w]
-                for one, (top, left) in zip(padded, self.corners.tolist(), strict=True)
+                single[top : top + h, left : left + w]
+                for single, (top, left) in zip(padded, self.corners.tolist(), strict=True)
             ]
         )

@@ -1,4 +1,4 @@
-"""Segmentation of a small, sampled image: the whole method in one place."""
+"""Segmentation of a downsampled image."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _BAND_ROWS = 256
 
 
 class SampledSegmenter(Segmenter):
-    """Sample an image through a grid, segment the small image, and put the labels back.
+    """Downsample an image, segment the small image, and unwarp the labels.
 
     Args:
-        downsampler: brings the image to few samples.
-        network: normalised image (b, 3, h, w) to logits (b, k, h', w'), corner to corner.
-        network_multiple: pad the small image to a multiple of this, repeating its last row and
-            column, for a network that needs one (most encoder-decoders: 32).
+        downsampler: downsamples the image.
+        network: normalised image (b, 3, h, w) to logits (b, k, h', w'), with aligned corners.
+        network_multiple: pad the small image to a multiple of this by repeating its last row and
+            column, for networks that need it (most encoder-decoders: 32).
     """
 
     downsampler: Downsampler
@@ -38,23 +38,23 @@ class SampledSegmenter(Segmenter):
 
     @property
     def display_name(self) -> str:
-        """That of the sampler."""
+        """The name of the sampler."""
         return self.downsampler.sampler.display_name
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> SampledPrediction:
-        """Segment an image at its samples.
+        """Compute logits at the samples of an image.
 
         Args:
             image: (b, 3, H, W), uint8, or float in [0, 1].
-            labels: (b, H, W) true class ids, which only oracles look at.
+            labels: (b, H, W) class ids, used only by oracles.
 
         Returns:
-            ``SampledPrediction``; its ``labels`` method brings it to the image's own size.
+            ``SampledPrediction``; its ``labels`` method returns full-resolution labels.
         """
         return self.predict(self.downsampler(image, labels))
 
     def predict(self, sampled: Downsampled) -> SampledPrediction:
-        """Segment what is downsampled already."""
+        """Segment a downsampled image."""
         with record_function("network"):
             logits = self._logits(sampled.image)
         grid = resize_grid(sampled.grid, (logits.shape[2], logits.shape[3]))
@@ -62,18 +62,18 @@ class SampledSegmenter(Segmenter):
 
     @torch.no_grad()
     def segment(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8; labels as of ``forward``."""
+        """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8; labels as in ``forward``."""
         height, width = image.shape[2:]
         prediction: SampledPrediction = self(image, labels)
         return prediction.labels((height, width))
 
     @torch.no_grad()
     def label_bands(self, source: ImageSource) -> Iterator[Tensor]:
-        """The class of every pixel; only the samples and one band of labels are in memory."""
+        """The class of every pixel; in memory are the samples and one band of labels."""
         prediction = self.predict(self.downsampler(source))
         logits, grid = prediction.logits.float().cpu(), prediction.grid.cpu()
         return label_bands(logits, grid, source.size, _BAND_ROWS)
 
     def pixels(self, size: Size) -> int:
-        """Those of the small image."""
+        """The number of pixels of the small image."""
         return math.prod(sampled_size(size, self.downsampler.sampled_size))

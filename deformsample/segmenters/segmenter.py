@@ -1,4 +1,4 @@
-"""What every segmenter can do, however it goes about an image."""
+"""The base class of segmenters."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from deformsample.conventions import Size
 from deformsample.samplers.downsampler import Downsampler
 from deformsample.samplers.image_source import ImageSource
 from deformsample.samplers.normalize import Normalize
+from deformsample.segmenters.network_output import logits_of
 from deformsample.segmenters.prediction import Prediction
 
 
 class Segmenter(nn.Module, ABC):
-    """From an image to the class of every pixel.
+    """Predicts the class of every pixel of an image.
 
     Args:
-        network: normalised image (b, 3, h, w) to logits (b, k, h', w'), corner to corner.
-        network_multiple: pad what the network sees to a multiple of this, repeating the last row
-            and column, for a network that needs one (most encoder-decoders: 32).
-        downsampler: what samples the image, if anything does.
+        network: normalised image (b, 3, h, w) to logits (b, k, h', w'), with aligned corners.
+        network_multiple: pad the input of the network to a multiple of this by repeating the last
+            row and column, for networks that need it (most encoder-decoders: 32).
+        downsampler: downsamples the image; ``None`` for full resolution.
     """
 
     downsampler: Downsampler | None
@@ -40,26 +41,26 @@ class Segmenter(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the segmenter is."""
+        """The device of the segmenter."""
         return self.normalize.mean.device
 
     @property
     @abstractmethod
     def display_name(self) -> str:
-        """Names the segmenter in figures."""
+        """The name of the segmenter in figures."""
 
     @abstractmethod
     def forward(self, image: Tensor, labels: Tensor | None = None) -> Prediction:
-        """Look at an image, as training wants it.
+        """The prediction for training and validation.
 
         Args:
             image: (b, 3, H, W), uint8, or float in [0, 1].
-            labels: (b, H, W) true class ids, which only oracles look at.
+            labels: (b, H, W) class ids, used only by oracles.
         """
 
     @abstractmethod
     def segment(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8; labels as of ``forward``."""
+        """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8; labels as in ``forward``."""
 
     @torch.no_grad()
     def label_bands(self, source: ImageSource) -> Iterator[Tensor]:
@@ -68,15 +69,17 @@ class Segmenter(nn.Module, ABC):
 
     @abstractmethod
     def pixels(self, size: Size) -> int:
-        """How many pixels the network gets to see of an image of a size (H, W)."""
+        """The number of input pixels of the network for an image of size (H, W)."""
 
     def _logits(self, image: Tensor) -> Tensor:
-        """Those of an image in [0, 1], which is padded to a multiple of ``network_multiple``."""
+        """The logits of an image in [0, 1], padded to a multiple of ``network_multiple``."""
         image = self.normalize(image)
         h, w = image.shape[2:]
         right, down = -w % self.network_multiple, -h % self.network_multiple
         if not right and not down:
-            whole: Tensor = self.network(image)
-            return whole
-        padded: Tensor = self.network(F.pad(image, (0, right, 0, down), mode="replicate"))
-        return padded[..., :h, :w]
+            return logits_of(self.network(image), self.network)
+        padded = F.pad(image, (0, right, 0, down), mode="replicate")
+        logits = logits_of(self.network(padded), self.network)
+        if logits.shape[2:] != padded.shape[2:]:  # else the padding could not be cut off
+            logits = F.interpolate(logits, padded.shape[2:], mode="bilinear", align_corners=True)
+        return logits[..., :h, :w]

@@ -1,4 +1,4 @@
-"""What error curves predict for other numbers of samples."""
+"""Predicted errors for other numbers of samples."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torchmetrics import Metric
 from deformsample.geometry import ErrorCurves, budget_curve
 
 BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Numbers of samples that :class:`BudgetCurve` predicts for, relative to those of training."""
+"""Numbers of samples of :class:`BudgetCurve`, relative to training."""
 
 
 class BudgetCurve(Metric):
-    """What fitted error curves predict for other numbers of samples, over a whole split.
+    """Errors that fitted error curves predict for other numbers of samples, over a whole split.
 
     Args:
-        minimum: lower bound of the relative density, as of the sampler.
-        maximum: upper bound of the relative density, as of the sampler.
+        minimum: lower bound of the relative density of the sampler.
+        maximum: upper bound of the relative density of the sampler.
     """
 
     errors: Tensor
@@ -42,8 +42,8 @@ class BudgetCurve(Metric):
 
         Returns:
             ``budgets``; the expected errors ``uniform`` and ``sampled`` at each, relative to
-            uniform sampling with the samples of training; and ``elasticity``, by how many per cent
-            the error falls with one per cent more samples, in the mean over the error.
+            uniform sampling with the number of samples in training; and the error-weighted mean
+            ``elasticity``, the decrease of the error in per cent for 1 % more samples.
         """
         at_training = self.errors[BUDGETS.index(1.0), 0]
         relative = self.errors / at_training.where(at_training > 0, 1.0)

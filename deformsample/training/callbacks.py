@@ -20,10 +20,10 @@ from deformsample.plotting import Picture, comparison_figure
 
 
 class PictureLogger(pl.Callback):
-    """Draws the first validation image as sampled and segmented, for TensorBoard.
+    """Logs figures of the first validation image to TensorBoard.
 
     Args:
-        every_n_epochs: how many training epochs must lie between two pictures.
+        every_n_epochs: number of training epochs between two figures.
     """
 
     def __init__(self, every_n_epochs: int = 10) -> None:
@@ -31,7 +31,7 @@ class PictureLogger(pl.Callback):
         self._next_epoch = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """When the next picture is due."""
+        """State for checkpoints: the epoch of the next figure."""
         return {"next_epoch": self._next_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ class PictureLogger(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the first image if a picture is due."""
+        """Log a figure if one is due."""
         due = trainer.current_epoch >= self._next_epoch and not trainer.sanity_checking
         board = next((x for x in trainer.loggers if isinstance(x, TensorBoardLogger)), None)
         if batch_idx or not due or board is None or not trainer.is_global_zero:
@@ -62,10 +62,10 @@ class PictureLogger(pl.Callback):
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes every predicted label map in the format of the data set's label files.
+    """Writes predicted label maps in the format of the label files of the data set.
 
     Args:
-        folder: where to; ``None`` for ``predictions`` in the folder of the run.
+        folder: target folder; ``None`` for ``predictions`` in the folder of the run.
     """
 
     def __init__(self, folder: str | None = None) -> None:
@@ -74,7 +74,7 @@ class PredictionWriter(BasePredictionWriter):
         self._target = Path()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Agree on a folder over all processes."""
+        """Share the folder with all processes."""
         folder = self.folder or str(Path(trainer.default_root_dir) / "predictions")
         self._target = Path(trainer.strategy.broadcast(folder))
 
@@ -98,17 +98,17 @@ class PredictionWriter(BasePredictionWriter):
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the folder."""
         if trainer.is_global_zero:
-            print(f"predictions: {self._target}")  # noqa: T201 - what the user asked for
+            print(f"predictions: {self._target}")  # noqa: T201 - output of the command
 
 
 class ScoreWriter(BasePredictionWriter):
-    """Writes a CSV with a row for each predicted image.
+    """Writes a CSV file with one row per predicted image.
 
-    Its columns are ``path``, the probability of each class, and the most probable ``class``; where
-    labels are scores, ``path`` and ``score``.
+    The columns are ``path``, the probability of each class, and the most probable ``class``; for
+    scores, ``path`` and ``score``.
 
     Args:
-        file: where to; ``None`` for ``scores.csv`` in the folder of the run.
+        file: target file; ``None`` for ``scores.csv`` in the folder of the run.
     """
 
     def __init__(self, file: str | None = None) -> None:
@@ -125,10 +125,10 @@ class ScoreWriter(BasePredictionWriter):
     ) -> None:
         indices = [index for batch in batch_indices[0] for index in batch]
         rows = list(zip(indices, torch.cat(list(predictions)).tolist(), strict=True))
-        parts: list[Any] = [rows]
+        gathered: list[Any] = [rows]
         if trainer.world_size > 1:
-            parts = [None] * trainer.world_size
-            torch.distributed.all_gather_object(parts, rows)
+            gathered = [None] * trainer.world_size
+            torch.distributed.all_gather_object(gathered, rows)
         if not trainer.is_global_zero:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -140,7 +140,7 @@ class ScoreWriter(BasePredictionWriter):
         ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["path", *classes, "class"] if classes else ["path", "score"])
-            for index, scores in sorted(row for part in parts for row in part):
+            for index, scores in sorted(row for rows in gathered for row in rows):
                 best = [classes[scores.index(max(scores))]] if classes else []
                 writer.writerow([split.file(index), *(f"{x:.6g}" for x in scores), *best])
-        print(f"scores: {target}")  # noqa: T201 - what the user asked for
+        print(f"scores: {target}")  # noqa: T201 - output of the command

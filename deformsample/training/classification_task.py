@@ -1,4 +1,4 @@
-"""Training of a classifier of whole images, with its sampler where it has one."""
+"""Training of classifiers of whole images."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from deformsample.training.task import BaseTask
 
 
 class ClassificationTask(BaseTask):
-    """Trains a classifier by cross-entropy, or, where labels are scores, by the squared error.
+    """Trains a classifier with cross-entropy, or the squared error for scores.
 
-    Logged are ``train/loss``, and for validation and test ``loss``. For classes, further
-    ``accuracy``, ``auroc`` (the mean over the classes of one against the rest; of those that the
-    split has images of), ``auroc/CLASS``, and the confusion matrix ``confusion/TRUE/PREDICTED``,
-    in images. For scores, further ``spearman``, the correlation of the ranks. All are of the whole
-    split, over all processes.
+    Logs ``train/loss``, and ``loss`` for validation and test. For classes, also ``accuracy``,
+    ``auroc`` (one-vs-rest, mean over the classes that occur in the split), ``auroc/CLASS``, and the
+    confusion matrix ``confusion/TRUE/PREDICTED`` in images. For scores, also ``spearman``, the rank
+    correlation. Metrics are computed over the whole split and all processes.
 
     Args:
-        classifier: what is trained.
-        classes: their names in the order of their numbers, none for scores; on the command line
-            they come from the data set.
-        optimizer: makes the optimizer from the parameters.
-        scheduler: makes the learning rate's schedule, stepped every epoch; ``None`` for a constant.
+        classifier: the classifier to train.
+        classes: names in the order of the ids, empty for scores; the command line takes them from
+            the data set.
+        optimizer: optimizer from parameters.
+        scheduler: learning rate schedule from an optimizer, stepped every epoch; ``None`` for a
+            constant learning rate.
     """
 
     in_progress_bar = "loss"

@@ -1,4 +1,4 @@
-"""Faults of training that would otherwise go unnoticed: non-finite values, and collapse."""
+"""Detection of non-finite gradients and collapsed samplers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from deformsample.errors import SamplingError, TrainingError
 from deformsample.geometry import sample_areas
 
 COLLAPSED = 0.01
-"""Of the image; uniform sampling has half of its samples on half of it."""
+"""Share of the image area; for uniform sampling, half of the samples represent half of the area."""
 
 
 class NonFiniteGuard(pl.Callback):
-    """Finds non-finite gradients, and samplers that put all samples in one place.
+    """Detects non-finite gradients and collapsed samplers.
 
-    Gradients are checked in every step, one step later, so that a GPU never waits. A sampler has
-    collapsed if half of its samples stand for less than a hundredth of an image; it is checked in
-    the first batch of every validation. Non-finite sampling coordinates end the run whatever
-    ``action`` is; the error names the files.
+    The gradients of every step are checked one step later, without synchronising the GPU. A sampler
+    has collapsed if half of its samples represent less than a hundredth of an image, which is
+    checked in the first batch of every validation. Non-finite sampling locations always end the
+    run; the error names the files.
 
     Args:
         action: ``stop`` ends the run with an error that names the files; ``skip`` sets the
@@ -44,7 +44,7 @@ class NonFiniteGuard(pl.Callback):
         batch: Mapping[str, Tensor],
         batch_idx: int,
     ) -> None:
-        """Check the step before, and keep the names of this step's files."""
+        """Check the previous step, and keep the file names of this step."""
         self._check()
         self._files = _files(trainer, batch, "train")
 
@@ -53,13 +53,13 @@ class NonFiniteGuard(pl.Callback):
         self._check()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check the last step before its weights are measured."""
+        """Check the last step before its weights are validated."""
         self._check()
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Keep whether all gradients are finite."""
+        """Record whether all gradients are finite."""
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         finite = torch.stack([gradient.norm() for gradient in gradients]).sum().isfinite()
         if self.action == "skip":
@@ -70,9 +70,9 @@ class NonFiniteGuard(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Name the files at which a sampler failed."""
+        """Name the files of a failed sampler."""
         if isinstance(exception, SamplingError):
-            rank_zero_warn(f"The last training step was of the files {', '.join(self._files)}.")
+            rank_zero_warn(f"Files of the last training step: {', '.join(self._files)}.")
 
     def on_validation_batch_end(
         self,
@@ -95,7 +95,7 @@ class NonFiniteGuard(pl.Callback):
             files = ", ".join(_files(trainer, batch, "val"))
             self._report(
                 f"Expected samples all over the images, but half of them lie on {share:.2%} of "
-                f"one of {files}: give the density more floor, or the density loss more weight."
+                f"one of {files}: increase the floor of the density, or the weight of its loss."
             )
 
     def _check(self) -> None:
@@ -106,7 +106,7 @@ class NonFiniteGuard(pl.Callback):
         if not bool(finite):
             self._report(
                 f"Expected finite gradients, but those of step {step} are not, for the files "
-                f"{', '.join(files)}: lower the learning rate, or look at these files."
+                f"{', '.join(files)}: lower the learning rate, or check these files."
             )
 
     def _report(self, text: str) -> None:
@@ -118,7 +118,7 @@ class NonFiniteGuard(pl.Callback):
 
 
 def densest_half(grid: Tensor) -> Tensor:
-    """The share of each image that the denser half of its samples stand for.
+    """The share of the image area that the denser half of the samples represents.
 
     Args:
         grid: (b, h, w, 2).
@@ -131,5 +131,5 @@ def densest_half(grid: Tensor) -> Tensor:
 
 
 def _files(trainer: pl.Trainer, batch: Mapping[str, Tensor], split: Split) -> list[str]:
-    part = trainer.datamodule.parts[split]  # type: ignore[attr-defined]
-    return [str(part.file(index)) for index in batch["index"].tolist()]
+    items = trainer.datamodule.parts[split]  # type: ignore[attr-defined]
+    return [str(items.file(index)) for index in batch["index"].tolist()]

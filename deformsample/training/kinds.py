@@ -1,4 +1,4 @@
-"""What can be trained."""
+"""The kinds of tasks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from deformsample.training.segmentation_task import SegmentationTask
 
 @dataclass(frozen=True)
 class Kind:
-    """What a run of a task is made of."""
+    """The classes and configs of a kind of task."""
 
     task: type[LightningModule]
     data: type[LightningDataModule]
 
     part: str
-    """The argument of the task that is trained."""
+    """The argument of the task that is the model."""
 
     defaults: tuple[str, ...]
-    """Configs that are read before all others: every run starts from these."""
+    """Default configs, read before all others."""
 
     purpose: str
 
@@ -43,4 +43,4 @@ KINDS = {
         "Train a classifier of whole images.",
     ),
 }
-"""By the `task` of a config."""
+"""Kinds by the ``task`` of a config."""

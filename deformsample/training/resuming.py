@@ -1,4 +1,4 @@
-"""Resumes a run as if it had not been interrupted."""
+"""Exact resumption of interrupted runs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from deformsample.files.writing import atomic_write
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints atomically: the earlier one stays until the new one is on disk.
+    """Writes checkpoints atomically.
 
-    Lightning's own way goes through the folder for temporary files. Where that is another disk, it
-    ends with a copy, which can be cut off.
+    Lightning writes to the folder for temporary files first. If that is on another disk, the final
+    copy can be interrupted.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write a file; addresses of other storage (``s3://``) are left to Lightning.
+        """Write a file; Lightning handles other storage (``s3://``).
 
         Raises:
             WriteError: the disk is full, or the folder cannot be written to.
@@ -38,7 +38,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        # Not straight to the file: torch would hide an error of the disk behind one of its own.
+        # Not directly to the file: torch would hide the reason of a disk error.
         content = io.BytesIO()
         torch.save(checkpoint, content)
         with atomic_write(Path(path)) as partial, partial.open("wb") as file:
@@ -48,14 +48,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class StepSeeds(pl.Callback):
-    """Seeds every training step by the run's seed, the epoch, the batch and the process.
+    """Seeds every training step by the seed of the run, the epoch, the batch and the process.
 
-    So a step draws the same numbers, such as those of dropout, whether the process began with the
-    run or with a checkpoint.
+    The random numbers of a step, such as those of dropout, are equal after resuming.
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stay stopped, where the run had stopped early."""
+        """Keep a run stopped that had stopped early."""
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.stopped_epoch > 0:
                 trainer.should_stop = True
@@ -63,7 +62,7 @@ class StepSeeds(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed."""
+        """Seed the generators."""
         seed = trainer.datamodule.seed  # type: ignore[attr-defined]
         seed_all(seed_of("step", seed, trainer.current_epoch, batch_idx, trainer.global_rank))
 
@@ -72,8 +71,8 @@ class ResumableCSVLogger(CSVLogger):
     """``metrics.csv`` that continues at the step of a checkpoint.
 
     Args:
-        folder: of the run.
-        step: rows of this step and later ones are dropped: they will be written again.
+        folder: folder of the run.
+        step: rows from this step on are dropped, since they will be written again.
     """
 
     def __init__(self, folder: str, step: int = 0) -> None:
@@ -83,7 +82,7 @@ class ResumableCSVLogger(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """Writes the rows."""
+        """The writer of the rows."""
         if self._experiment is None:
             self._experiment = _Rows(self.log_dir, self.step)
         return self._experiment
@@ -98,10 +97,10 @@ class _Rows(ExperimentWriter):
             self._write(self.metrics_keys, [row for row in rows if int(row["step"]) < step])
 
     def _check_log_dir_exists(self) -> None:
-        """Do not remove the rows of before, as Lightning would."""
+        """Keep earlier rows, which Lightning would remove."""
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        """In one step: Lightning would empty the file first."""
+        """Rewrite atomically; Lightning would empty the file first."""
         self._write(fieldnames, _read_rows(Path(self.metrics_file_path))[1])
 
     def _write(self, names: list[str], rows: list[dict[str, str]]) -> None:
@@ -115,7 +114,7 @@ class _Rows(ExperimentWriter):
 
 
 def _read_rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Names and rows, without a last row that was cut off."""
+    """Names and rows, without an incomplete last row."""
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     rows = csv.DictReader([line for line in lines if line.endswith("\n")])
     return list(rows.fieldnames or []), list(rows)

@@ -1,4 +1,4 @@
-"""The folder of a run: a new one, or that of a run to resume."""
+"""The folder of a new or resumed run."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ LAST = "last"
 
 @contextmanager
 def run_folder(output: str | None, runs: Path, *, resume: bool) -> Iterator[Path]:
-    """A folder that no other run writes to as long as this context lasts.
+    """The folder of a run, locked during this context.
 
     Args:
-        output: as the user says; ``None`` for the next ``version_K``.
-        runs: where that is made.
-        resume: the folder may hold a run, which continues.
+        output: folder from the user; ``None`` for the next ``version_K``.
+        runs: parent folder of ``version_K``.
+        resume: whether to resume the run in the folder.
 
     Raises:
-        ArgumentError: another run is at work there, or it holds files that must not be there.
-        WriteError: it cannot be made or written to.
+        ArgumentError: another run uses the folder, or it contains other files.
+        WriteError: the folder cannot be created or written to.
     """
     if resume and output is None:
         raise ArgumentError(
-            "Expected `--output FOLDER` beside `--ckpt_path last`, to know which run to resume."
+            "Expected `--output FOLDER` with `--ckpt_path last`: the folder of the run to resume."
         )
     first = is_first_process()
     folder = Path(output).expanduser() if output is not None else _numbered(runs, make=first)
@@ -52,11 +52,11 @@ def is_first_process() -> bool:
 
 
 def last_checkpoint(folder: Path, callbacks: Iterable[Callback]) -> Path | None:
-    """The newest ``last.ckpt`` of a run, or ``None`` before its first.
+    """The newest ``last.ckpt`` of a run, or ``None`` if there is none.
 
     Args:
-        folder: of the run.
-        callbacks: of its trainer.
+        folder: folder of the run.
+        callbacks: callbacks of its trainer.
 
     Raises:
         ArgumentError: none of the callbacks writes such checkpoints.
@@ -83,15 +83,15 @@ def _numbered(runs: Path, *, make: bool) -> Path:
         for folder in runs.glob("version_*")
         if folder.name.removeprefix("version_").isdigit()
     ]
-    for number in count(max(taken, default=-1) + 1):
-        folder = runs / f"version_{number}"
+    for version in count(max(taken, default=-1) + 1):
+        folder = runs / f"version_{version}"
         try:
             if make:
                 folder.mkdir(parents=True)
-        except FileExistsError:  # another run was quicker
+        except FileExistsError:  # another run created it first
             continue
         except OSError as error:
-            raise WriteError(f"Expected to make {folder}, but: {error.strerror}.") from error
+            raise WriteError(f"Cannot create {folder}: {error.strerror}.") from error
         return folder
     raise AssertionError
 
@@ -100,61 +100,60 @@ def _check_content(folder: Path, *, resume: bool) -> None:
     names = {file.name for file in folder.iterdir()} - {LOCK}
     if names and not resume:
         raise ArgumentError(
-            f"Expected `--output` to be a new or empty folder, but {folder} holds files, which a "
-            "new run would overwrite: choose another, remove it, or resume its run by "
+            f"Expected `--output` to be a new or empty folder, but {folder} has files that a new "
+            "run would overwrite: choose another folder, remove it, or resume its run with "
             "`--ckpt_path last`."
         )
     of_a_run = {"config.yaml", "checkpoints"} & names or any("tfevents" in name for name in names)
     if names and resume and not of_a_run:
         raise ArgumentError(
             "Expected `--output` to be the folder of a run to resume, or a new one, but "
-            f"{folder} holds other files: choose another."
+            f"{folder} has other files: choose another folder."
         )
 
 
 def _remove_cut_off(folder: Path) -> None:
-    """Remove what killed processes had begun to write."""
-    for place in (folder, folder / "checkpoints"):
-        for file in place.glob(".*.partial*"):
+    """Remove partial files of killed processes."""
+    for parent in (folder, folder / "checkpoints"):
+        for file in parent.glob(".*.partial*"):
             file.unlink(missing_ok=True)
 
 
 LOCK = ".lock"
-"""File in a folder that a run writes to; it says nothing by being there."""
+"""Lock file in the folder of a run; its existence alone does not lock."""
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, on this machine or, where it is shared, on others.
+    """Lock a folder against other processes, also on other machines for shared folders.
 
-    The lock is the system's own (POSIX), on a file in the folder: it ends with the process, however
-    that ends, so that what is left of a killed one does not stand in the way. Where the system or
-    the file system knows no such locks, none is taken.
+    The lock is a POSIX lock on a file in the folder, which ends with the process, even if it is
+    killed. Without support by the system or the file system, there is no lock.
 
     Args:
-        folder: made where there is none.
+        folder: the folder; created if it is missing.
 
     Raises:
-        ArgumentError: another process has it.
-        WriteError: it cannot be made or written to.
+        ArgumentError: another process has the lock.
+        WriteError: the folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("a")
     except OSError as error:
         raise WriteError(
-            f"Expected to write to {folder}, but: {error.strerror}. Choose another `--output`."
+            f"Cannot write to {folder}: {error.strerror}. Choose another `--output`."
         ) from error
     with file:
         try:
             import fcntl
 
-            # Not `flock`: processes that read images would hold it for some seconds longer.
+            # Not `flock`: data loader workers would keep it for some seconds longer.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise ArgumentError(
-                f"Expected a folder that no other run writes to, but one is at work in {folder}: "
-                "wait until it ends, or choose another `--output`."
+                f"Expected a folder of no other run, but another run is at work in {folder}: wait "
+                "until it ends, or choose another `--output`."
             ) from None
         except (ImportError, OSError):
             pass

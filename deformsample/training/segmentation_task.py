@@ -23,23 +23,23 @@ from deformsample.training.task import BaseTask
 class SegmentationTask(BaseTask):
     """Trains a segmenter, and measures it at full resolution and on the warped image.
 
-    Logged are ``train/loss`` and its terms; for validation and test ``loss`` and its terms
-    (``segmentation`` is the cross-entropy at full resolution), ``miou`` (every pixel
-    of the image, which is what counts), ``miou_warped`` (the small image and its warped labels,
-    what the network itself gets right; the same as ``miou`` where it sees every pixel) and
-    ``iou/CLASS`` at full resolution. All IoUs come from one confusion matrix over the whole split,
-    summed over processes.
+    Logs ``train/loss`` and its terms; for validation and test ``loss`` and its terms
+    (``segmentation`` is the cross-entropy at full resolution), ``miou`` at full resolution,
+    ``miou_warped`` on the small image with warped labels (equal to ``miou`` without sampling), and
+    ``iou/CLASS`` at full resolution. IoUs come from one confusion matrix over the whole split and
+    all processes.
 
     Args:
-        segmenter: what is trained.
-        loss: what the segmenter's forward gives, labels (b, H, W) and the progress of training to a
-            dictionary of terms, which are summed. Before training, validation or test, every module
-            of it that has a method ``prepare`` gets the names of the classes, and a function that
+        segmenter: the segmenter to train.
+        loss: from the output of the segmenter, labels (b, H, W) and the progress of training to a
+            dictionary of terms, which are summed. Before training, validation or test, the method
+            ``prepare`` of its modules is called with the names of the classes, and a function that
             returns their shares in the training split.
-        classes: name and colour of every class; on the command line they come from the data set.
-        optimizer: makes the optimizer from the parameters.
-        scheduler: makes the learning rate's schedule, stepped every epoch; ``None`` for a constant.
-        class_groups: further IoUs to log, each of several classes taken as one.
+        classes: name and colour of every class; the command line takes them from the data set.
+        optimizer: optimizer from parameters.
+        scheduler: learning rate schedule from an optimizer, stepped every epoch; ``None`` for a
+            constant learning rate.
+        class_groups: groups of classes that are measured as one class, by name.
     """
 
     in_progress_bar = "miou"
@@ -84,7 +84,7 @@ class SegmentationTask(BaseTask):
         self._prepare_loss()
 
     def on_validation_start(self) -> None:
-        """Prepare the loss, unless this validation is within a fit."""
+        """Prepare the loss, unless this validation is part of a fit."""
         if self.trainer.state.fn != TrainerFn.FITTING:
             self._prepare_loss()
 
@@ -93,7 +93,7 @@ class SegmentationTask(BaseTask):
         self._prepare_loss()
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> Prediction:
-        """Look at images (b, 3, H, W); oracles see the labels (b, H, W)."""
+        """The prediction for images (b, 3, H, W); only oracles use the labels (b, H, W)."""
         prediction: Prediction = self.segmenter(image, labels)
         return prediction
 
@@ -145,7 +145,7 @@ class SegmentationTask(BaseTask):
                 prepare(list(self.classes), self._class_shares)
 
     def _class_shares(self) -> Sequence[float]:
-        """Counted by the first process for all of them."""
+        """Class shares, computed by the first process."""
         data = self._datamodule()
         if not hasattr(data, "class_shares"):
             raise ArgumentError(
@@ -157,7 +157,7 @@ class SegmentationTask(BaseTask):
         return shares
 
     def _progress(self) -> float:
-        """How far training is, from 0 to 1; 1 outside of training."""
+        """Progress of training, from 0 to 1; 1 outside of training."""
         if self.trainer.state.fn != TrainerFn.FITTING:
             return 1.0
         return min(1.0, self.global_step / self.trainer.estimated_stepping_batches)

@@ -1,4 +1,4 @@
-"""The part of training that does not depend on the task."""
+"""The base class of tasks."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from deformsample.checkpoints.card import model_card
 class BaseTask(pl.LightningModule, ABC):
     """Trains a model, measures it on whole splits, and saves its description and card.
 
-    ``train/loss`` and, if there are several, the terms of the loss are logged in training. The
-    means of these and the metrics of the subclass are logged for validation and test.
+    Logs ``train/loss`` and, if there are several, the terms of the loss; for validation and test,
+    their means and the metrics of the subclass.
 
     Args:
-        optimizer: makes the optimizer from the parameters.
-        scheduler: makes the learning rate's schedule, stepped every epoch; ``None`` for a constant.
+        optimizer: optimizer from parameters.
+        scheduler: learning rate schedule from an optimizer, stepped every epoch; ``None`` for a
+            constant learning rate.
     """
 
     in_progress_bar: ClassVar[str]
-    """The metric that the progress bar shows."""
+    """The metric in the progress bar."""
 
     def __init__(
         self, optimizer: OptimizerCallable, scheduler: LRSchedulerCallable | None = None
@@ -36,13 +37,13 @@ class BaseTask(pl.LightningModule, ABC):
         super().__init__()
         self.optimizer = optimizer
         self.scheduler = scheduler
-        # Not by `log(sync_dist=True)`, which rounds the mean batch size of uneven processes.
+        # Not `log(sync_dist=True)`, which rounds the mean batch size of uneven processes.
         self.mean_loss = MeanMetric()
         self.mean_terms: dict[str, MeanMetric] = {}
         self.architecture: dict[str, Any] | None = None
-        """Class paths and arguments that build the model; a checkpoint holds them."""
+        """Class paths and arguments of the model, for checkpoints."""
         self.card = model_card(None, {})
-        """What the next checkpoint says of itself, beside what is measured until then."""
+        """The model card of the next checkpoint, without metrics."""
 
     @abstractmethod
     def loss_of(self, batch: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
@@ -58,10 +59,10 @@ class BaseTask(pl.LightningModule, ABC):
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """What a checkpoint holds to build the model without its configuration."""
+        """The description of the model in checkpoints."""
 
     def data_description(self) -> Mapping[str, Any]:
-        """What ``describe()`` of the data module returns, empty without one."""
+        """``describe()`` of the data module; empty without a data module."""
         describe = getattr(self._datamodule(), "describe", dict)
         described: Mapping[str, Any] = describe()
         return described
@@ -108,7 +109,7 @@ class BaseTask(pl.LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the card until its values are measured anew."""
+        """Keep the card until its metrics are measured again."""
         self.card |= checkpoint["deformsample"].get("card", {})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -125,7 +126,7 @@ class BaseTask(pl.LightningModule, ABC):
         return getattr(self.trainer, "datamodule", None)
 
     def _log_metrics(self, stage: str) -> None:
-        # Summed over processes, so that all of them log the same.
+        # Summed over processes, so that all of them log the same values.
         metrics = {"loss": self.mean_loss.compute()}
         self.mean_loss.reset()
         for name, mean in self.mean_terms.items():

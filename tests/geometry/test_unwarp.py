@@ -77,7 +77,7 @@ def test_blocks_of_rows_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     grid, values = random_grid(1, 9, 14), torch.randn(1, 3, 9, 14)
     whole, labels = unwarp(values, grid, (50, 60)), unwarp_labels(values, grid, (50, 60))
     seven_rows = 7 * 60 * (3 + 16)
-    monkeypatch.setattr(sys.modules[unwarp.__module__], "_BLOCK_NUMBERS", seven_rows)
+    monkeypatch.setattr(sys.modules[unwarp.__module__], "_BLOCK_VALUES", seven_rows)
     assert torch.equal(unwarp(values, grid, (50, 60)), whole)
     assert torch.equal(unwarp_labels(values, grid, (50, 60)), labels)
 

@@ -24,8 +24,8 @@ from deformsample.inference.exporter import OUTPUTS, export_program, write_onnx
 from deformsample.inference.model import SegmentationModel
 from deformsample.networks import EdgeRegressor, HRNet, UNet
 from deformsample.samplers import (
+    BoundaryDensityOracle,
     Downsampler,
-    EdgeDensityOracle,
     EdgeOptimalSampler,
     LearnedSampler,
     Sampler,
@@ -160,8 +160,8 @@ class _Leaves(nn.Module):
 
 def test_what_cannot_be_a_graph_is_named() -> None:
     network = UNet(2, (4,))
-    with pytest.raises(ArgumentError, match="EdgeDensityOracle"):
-        export_program(model_of(EdgeDensityOracle(), network), SIZE)
+    with pytest.raises(ArgumentError, match="BoundaryDensityOracle"):
+        export_program(model_of(BoundaryDensityOracle(), network), SIZE)
     edge_optimal = EdgeOptimalSampler(EdgeRegressor((4, 4), (4, 4)))
     with pytest.raises(ArgumentError, match="sampler"):
         export_program(model_of(edge_optimal, network), SIZE)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
 from deformsample.networks import Streamed
-from deformsample.networks.receptive import Window, clip, cut, parts
+from deformsample.networks.receptive import Window, clip, cut, divide
 from tests.helpers import naming
 
 
@@ -324,8 +324,8 @@ def test_windows_spans_and_parts_by_hand() -> None:
     assert clip((-1, 8), 7) == (0, 7)
     assert clip((-5, -2), 7) == (0, 1)
     assert clip((8, 9), 7) == (6, 7)
-    assert parts(10, 4) == [(0, 3), (3, 6), (6, 10)]
-    assert parts(4, 4) == [(0, 4)]
+    assert divide(10, 4) == [(0, 3), (3, 6), (6, 10)]
+    assert divide(4, 4) == [(0, 4)]
 
 
 def test_cut_pads_only_outside_the_map() -> None:

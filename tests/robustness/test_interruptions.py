@@ -123,7 +123,7 @@ def test_workers_and_checkpoints_within_epochs_change_nothing(
         main([*command(in_tmp, "torn"), *more])
     capsys.readouterr()
     assert main([*command(in_tmp, "torn"), *more]) == 0
-    assert "training goes on from step 3, " in capsys.readouterr().out  # of four in an epoch
+    assert "training resumes from step 3, " in capsys.readouterr().out  # of four in an epoch
     assert not set(differences(in_tmp / "peace", in_tmp / "torn", names=["last.ckpt"]))
 
 

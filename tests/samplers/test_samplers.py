@@ -16,8 +16,8 @@ from deformsample.geometry import (
 from deformsample.losses import BoundaryKLLoss
 from deformsample.networks import DeformationNet, EdgeRegressor, FixedDensityLogits, UNet
 from deformsample.samplers import (
+    BoundaryDensityOracle,
     DetailSampler,
-    EdgeDensityOracle,
     EdgeOptimalOracle,
     EdgeOptimalSampler,
     ErrorCurveSampler,
@@ -97,7 +97,7 @@ def test_without_displacements_edge_optimal_sampling_is_uniform() -> None:
 
 
 def test_oracles_need_labels() -> None:
-    for oracle in (EdgeDensityOracle(), EdgeOptimalOracle()):
+    for oracle in (BoundaryDensityOracle(), EdgeOptimalOracle()):
         with pytest.raises(ArgumentError, match=naming(type(oracle).__name__)):
             oracle(torch.zeros(1, 3, 8, 8), (8, 8))
 

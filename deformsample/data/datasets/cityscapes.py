@@ -26,14 +26,14 @@ _LABELS = "_gtFine_labelIds.png"
 class Cityscapes(SegmentationDataset):
     """``leftImg8bit/SPLIT/CITY/*_leftImg8bit.png`` and ``gtFine/SPLIT/CITY/*_gtFine_labelIds.png``.
 
-    Labels are the 19 training ids; all other official ids are ignored. Predictions are written back
-    as official ids, as the official evaluator wants them.
+    Labels are the 19 training ids; all other official ids are ignored. Predictions are written as
+    official ids, for the official evaluator.
 
     Args:
-        root: folder that holds ``leftImg8bit`` and ``gtFine``.
+        root: folder with ``leftImg8bit`` and ``gtFine``.
     """
 
-    classes = {  # noqa: RUF012 - a mapping that nobody changes
+    classes = {  # noqa: RUF012 - never modified
         "road": (128, 64, 128),
         "sidewalk": (244, 35, 232),
         "building": (70, 70, 70),
@@ -65,7 +65,7 @@ class Cityscapes(SegmentationDataset):
         samples = []
         for split in get_args(Split):
             if not (labels / split).is_dir():
-                continue  # a part of the data set; fit needs no labels of test
+                continue  # an incomplete copy; fit needs no test labels
             for image in sorted((images / split).glob(f"*/*{_IMAGE}")):
                 name = image.name.removesuffix(_IMAGE)
                 partner = labels / split / image.parent.name / f"{name}{_LABELS}"
@@ -81,7 +81,7 @@ class Cityscapes(SegmentationDataset):
         ids = read_ids(sample.labels)
         if bool(((ids > _HIGHEST_ID) & (ids != _LICENCE_PLATE)).any()):
             raise DataError(
-                f"Expected official Cityscapes ids up to {_HIGHEST_ID}, but {sample.labels} holds "
+                f"Expected official Cityscapes ids up to {_HIGHEST_ID}, but {sample.labels} has "
                 f"{int(ids[ids != _LICENCE_PLATE].max())}: are these training ids or colours?"
             )
         return _training_ids()[ids]

@@ -1,4 +1,4 @@
-"""Images with a label each: a class, or a score."""
+"""Images with one label each: a class, or a score."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ class ClassificationSample(ImageSample):
     """One image and its label. Its name is its path below the root, without extension."""
 
     label: float
-    """The number of its class, or its score."""
+    """Class id, or score."""
 
 
 class ClassificationDataset(ImageDataset[ClassificationSample]):
-    """Files with a label each."""
+    """Images with one label each."""
 
     classes: Sequence[str]
-    """Names in the order of their numbers; none where labels are scores."""
+    """Names in the order of the ids; empty if labels are scores."""
 
 
 class ImageFolder(ClassificationDataset):
-    """One folder for each class, which holds its images: ``root/CLASS/NAME.*``.
+    """One folder of images per class: ``root/CLASS/NAME.*``.
 
-    Images may be in any format that is read, slides included.
+    Images can be in any supported format, including slides.
 
     Args:
-        root: folder of the classes' folders.
-        classes: their names, in this order; ``None`` for all folders, by name.
+        root: folder of the class folders.
+        classes: names of the classes in order; ``None`` for all folders, sorted by name.
     """
 
     def __init__(self, root: str | None, classes: list[str] | None = None) -> None:
@@ -49,30 +49,31 @@ class ImageFolder(ClassificationDataset):
         folders = [x.name for x in files_in(self.root) if x.is_dir()]
         self.classes = _checked(classes or sorted(folders), self.root)
         if missing := sorted(set(self.classes) - set(folders)):
-            raise DataError(f"Expected a folder for each class in {self.root}, but not: {missing}.")
+            raise DataError(
+                f"Expected a folder per class in {self.root}, but got none for {missing}."
+            )
 
     @override
     def samples(self) -> list[ClassificationSample]:
         return _unique(
-            ClassificationSample(_name(file, self.root), file, number)
-            for number, name in enumerate(self.classes)
+            ClassificationSample(_name(file, self.root), file, class_id)
+            for class_id, name in enumerate(self.classes)
             for file in files_in(self.root / name)
             if _is_image(file)
         )
 
 
 class CsvDataset(ClassificationDataset):
-    """Images and labels as a CSV file lists them.
+    """Images and labels listed in a CSV file.
 
-    Its first row names the columns: ``path``, ``label`` and, if the data set is divided already,
-    ``split`` (train, val or test). A path is relative to the root, and may be a glob, which stands
-    for all images that fit: ``images/*_h.*``.
+    The first row names the columns: ``path``, ``label`` and optionally ``split`` (train, val or
+    test). A path is relative to the root, or a glob for all matching images: ``images/*_h.*``.
 
     Args:
         root: folder of the images.
-        file: the CSV; relative to the root, or else to the folder of the shipped configs.
-        label: what the labels are: the name of a ``class``, or a ``score``, which is a number.
-        classes: their names, in this order; ``None`` for all that occur, by name.
+        file: the CSV file; relative to the root, or to the shipped configs.
+        label: type of the labels: names of a ``class``, or a ``score`` (a number).
+        classes: names of the classes in order; ``None`` for all that occur, sorted by name.
     """
 
     def __init__(
@@ -86,29 +87,29 @@ class CsvDataset(ClassificationDataset):
         self.file = own_or_shipped(self.root, file)
         self.rows = list(_rows(self.file))
         self.label = label
-        found = sorted({row["label"] for row in self.rows})
-        self.classes = [] if label == "score" else _checked(classes or found, self.file)
+        names = sorted({row["label"] for row in self.rows})
+        self.classes = [] if label == "score" else _checked(classes or names, self.file)
 
     @override
     def samples(self) -> list[ClassificationSample]:
         return _unique(
             ClassificationSample(
-                _name(file, self.root), file, self._number(row), split=row.get("split")
+                _name(file, self.root), file, self._label(row), split=row.get("split")
             )
             for row in self.rows
             for file in self._files(row["path"])
         )
 
     def _files(self, path: str) -> list[Path]:
-        own = self.root / path
-        if own.is_file():  # whatever its name holds
-            return [own]
-        found = self._globbed(path) if _is_glob(path) else []
-        if not found:
+        named = self.root / path
+        if named.is_file():  # its name can contain glob characters
+            return [named]
+        files = self._globbed(path) if _is_glob(path) else []
+        if not files:
             raise DataError(
                 f"Expected an image for {path!r} of {self.file} in {self.root}, but there is none."
             )
-        return found
+        return files
 
     def _globbed(self, pattern: str) -> list[Path]:
         try:
@@ -118,12 +119,12 @@ class CsvDataset(ClassificationDataset):
                 f"Expected a glob in {self.file}, but got {pattern!r}: {error}."
             ) from None
 
-    def _number(self, row: dict[str, str]) -> float:
+    def _label(self, row: dict[str, str]) -> float:
         if self.classes:
             if row["label"] not in self.classes:
                 raise DataError(
-                    f"Expected a class of {list(self.classes)}, but {self.file} says "
-                    f"{row['label']!r} of {row['path']!r}."
+                    f"Expected a class of {list(self.classes)}, but {self.file} has "
+                    f"{row['label']!r} for {row['path']!r}."
                 )
             return self.classes.index(row["label"])
         try:
@@ -132,7 +133,7 @@ class CsvDataset(ClassificationDataset):
             score = math.nan
         if not math.isfinite(score):
             raise DataError(
-                f"Expected a score, which is a number, but {self.file} says {row['label']!r} of "
+                f"Expected a finite score, but {self.file} has {row['label']!r} for "
                 f"{row['path']!r}: for names of classes, set `data.dataset.label` to class."
             )
         return score
@@ -143,10 +144,10 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
     columns = rows[0] if rows else []
     if not {"path", "label"} <= set(columns) or len(set(columns)) < len(columns):
         raise DataError(
-            "Expected the columns path and label, and perhaps split, in the first row of "
-            f"{file}, each once, but got {columns[:5]}."
+            "Expected the columns path and label, and optionally split, in the first row of "
+            f"{file}, without duplicates, but got {columns[:5]}."
         )
-    for number, cells in enumerate(rows[1:], start=2):
+    for line, cells in enumerate(rows[1:], start=2):
         if not cells:
             continue
         row = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
@@ -156,7 +157,7 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
         if not all(given.values()) or not known:
             raise DataError(
                 "Expected a path, a label, and a split of train, val or test or none, but row "
-                f"{number} of {file} has {given['path']!r}, {given['label']!r} and {split!r}."
+                f"{line} of {file} has {given['path']!r}, {given['label']!r} and {split!r}."
             )
         yield given | ({"split": split} if split else {})
 
@@ -170,15 +171,15 @@ def _checked(classes: list[str], where: Path) -> list[str]:
 
 
 def _unique(samples: Iterable[ClassificationSample]) -> list[ClassificationSample]:
-    found: dict[str, ClassificationSample] = {}
+    unique: dict[str, ClassificationSample] = {}
     for sample in samples:
-        if sample.name in found:
+        if sample.name in unique:
             raise DataError(
-                f"Expected every image once, and names that differ, but {found[sample.name].image} "
-                f"and {sample.image} are both {sample.name!r}: remove or rename one."
+                f"Expected unique names, but {unique[sample.name].image} and {sample.image} are "
+                f"both {sample.name!r}: remove or rename one."
             )
-        found[sample.name] = sample
-    return list(found.values())
+        unique[sample.name] = sample
+    return list(unique.values())
 
 
 def _name(file: Path, root: Path) -> str:

@@ -26,7 +26,7 @@ class DeepGlobe(SegmentationDataset):
         root: folder that holds ``train``.
     """
 
-    classes = {  # noqa: RUF012 - a mapping that nobody changes
+    classes = {  # noqa: RUF012 - never modified
         "urban": (0, 255, 255),
         "agriculture": (255, 255, 0),
         "rangeland": (255, 0, 255),
@@ -55,7 +55,7 @@ class DeepGlobe(SegmentationDataset):
         return ids_from_colours(
             read_colours(sample.labels),
             palette(self.classes),
-            threshold=127,  # the data set's own advice: masks are not pure everywhere
+            threshold=127,  # recommended by the data set: mask colours are not exact
             ignore=None,
             source=sample.labels,
         )

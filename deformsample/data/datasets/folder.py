@@ -1,4 +1,4 @@
-"""Your own images: a folder of images and a folder of labels."""
+"""A folder of images and a folder of labels."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Folder(SegmentationDataset):
     """``images/`` and ``labels/``, paired by file name without extension.
 
     Args:
-        root: folder that holds ``images`` and ``labels``.
+        root: folder with ``images`` and ``labels``.
         classes: name and colour of every class, in the order of the ids.
-        labels: what label files hold: ``ids`` (one channel, 255 is ignored) or ``colours``.
-        colour_threshold: with colours: a channel above it counts as 255, others as 0.
-        ignored_colours: with colours: those without a class. ``None`` ignores all unknown ones.
+        labels: content of label files: ``ids`` (one channel, 255 is ignored) or ``colours``.
+        colour_threshold: for colours: channels above it become 255, others 0.
+        ignored_colours: for colours: colours without a class; ``None`` ignores all unknown colours.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Folder(SegmentationDataset):
                 f"Expected `classes` to name at least 2 classes, but got {list(classes)}."
             )
         if labels == "colours" and len(set(map(tuple, classes.values()))) < len(classes):
-            raise ArgumentError("Expected a colour of its own for each of `classes`.")
+            raise ArgumentError(f"Expected different colours for all `classes`, but got {classes}.")
         self.root = Path(root or "data/folder").expanduser()
         self.classes = classes
         self.labels = labels
@@ -49,11 +49,11 @@ class Folder(SegmentationDataset):
 
     @override
     def samples(self) -> list[SegmentationSample]:
-        found, faults = self.listing()
+        samples, faults = self.listing()
         if faults:
             more = f" ({len(faults) - 1} more: `deformsample check` lists them)"
             raise DataError(faults[0] + (more if len(faults) > 1 else ""))
-        return found
+        return samples
 
     @override
     def listing(self) -> tuple[list[SegmentationSample], list[str]]:
@@ -91,18 +91,18 @@ class Folder(SegmentationDataset):
 
 
 def _by_stem(files: Iterable[Path], faults: list[str]) -> dict[str, Path]:
-    """Files by their name without its extension; of several of one name, the first.
+    """Files by name without extension; the first file of equal names.
 
     Args:
-        files: to put in order.
-        faults: gets a line for every other one.
+        files: the files.
+        faults: receives a message for every further file of a name.
     """
-    found: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     for file in files:
-        if file.stem in found:
+        if file.stem in by_stem:
             faults.append(
-                f"Expected one file for each name, but {found[file.stem]} and {file} differ in "
-                "their extension only: remove or rename one."
+                f"Expected one file per name, but {by_stem[file.stem]} and {file} differ only in "
+                "their extension: remove or rename one."
             )
-        found.setdefault(file.stem, file)
-    return found
+        by_stem.setdefault(file.stem, file)
+    return by_stem

@@ -1,4 +1,4 @@
-"""What every data set is: a list of images, and who says in which split they are."""
+"""The base of all data sets: a list of images and their splits."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class ImageSample:
     """One image of a data set."""
 
     name: str
-    """Unique in its data set; a splitter goes by it."""
+    """Unique in the data set; used by splitters."""
 
     image: Path
     split: str | None = field(default=None, kw_only=True)
-    """Where the data set itself says so; else a splitter does."""
+    """Split according to the data set; ``None`` leaves it to a splitter."""
 
     group: str | None = field(default=None, kw_only=True)
-    """What a splitter places as one, such as a patient, by this name; ``None`` for the image."""
+    """Name of images that stay in one split, such as a patient; ``None`` for the image alone."""
 
 
 S = TypeVar("S", bound=ImageSample)
 
 
 class ImageDataset(ABC, Generic[S]):
-    """A layout of files."""
+    """A file layout."""
 
     root: Path
     """Folder of the data."""
@@ -43,11 +43,11 @@ class ImageDataset(ABC, Generic[S]):
         """List all images in order, without reading them.
 
         Raises:
-            DataError: a folder or file is missing, or cannot be used.
+            DataError: a folder or file is missing or invalid.
         """
 
     def listing(self) -> tuple[list[S], list[str]]:
-        """The images that can be listed, and what is wrong with the files of others."""
+        """The images that can be listed, and messages about invalid files."""
         try:
             return self.samples(), []
         except DataError as error:
@@ -55,10 +55,10 @@ class ImageDataset(ABC, Generic[S]):
 
 
 def check_folder(folder: Path, what: str) -> Path:
-    """Pass a folder on if it exists.
+    """Return a folder if it exists.
 
     Raises:
-        DataError: naming the folder and the key to set.
+        DataError: it does not; the message names the folder and the key to set.
     """
     if not folder.is_dir():
         raise DataError(

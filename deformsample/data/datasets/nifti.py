@@ -20,34 +20,33 @@ from deformsample.files.limits import check_volume
 from deformsample.files.reading import files_in, regular_file
 
 _SUFFIXES = (".nii", ".nii.gz")
-_VOLUMES = 8  # kept decoded in each process
+_VOLUMES = 8  # number of decoded volumes per process
 _LARGEST_LABEL = 32767
-_HUGE = 1e30  # no brightness; beyond it, differences overflow
+_HUGE = 1e30  # larger values are invalid; their differences overflow
 
 
 @dataclass(frozen=True)
 class Slice(SegmentationSample):
     """One slice of a volume."""
 
-    number: int = 0
+    index: int = 0
 
 
 class Nifti(SegmentationDataset):
     """Axial slices of volumes as grey images; the slices of a patient are in one split.
 
-    Two layouts are known: a folder for each patient (BraTS), anywhere below the root, and
-    ``imagesTr`` with ``labelsTr`` of the same file names (Decathlon), where an image may hold
-    several channels. Grey is linear from one percentile of a volume's voxels that are not 0 to
-    another, so that volumes of different scanners look alike; what is 0, outside of the head, or no
-    finite number, is black.
+    Two layouts are supported: a folder per patient (BraTS), anywhere below the root, and
+    ``imagesTr`` with ``labelsTr`` of the same file names (Decathlon), where images can have several
+    channels. Grey values are linear between two percentiles of the non-zero voxels of a volume,
+    which normalises scanners. Zero and non-finite voxels are black.
 
     Args:
         root: folder of the volumes.
         classes: name and colour of every class, in the order of the ids.
-        values: the values of label files that are each class; others have no class.
-        image: in a patient's folder, the pattern of its image file.
-        labels: in a patient's folder, the pattern of its label file.
-        channel: of images with four dimensions; FLAIR is the first of the Decathlon's.
+        values: values of label files for each class; other values have no class.
+        image: pattern of the image file in the folder of a patient.
+        labels: pattern of the label file in the folder of a patient.
+        channel: channel of images with four dimensions; 0 is FLAIR in the Decathlon.
         percentiles: black and white, from 0 to 100.
     """
 
@@ -82,34 +81,34 @@ class Nifti(SegmentationDataset):
     def samples(self) -> list[SegmentationSample]:
         patients = self._patients(check_folder(self.root, "NIfTI volumes"))
         return [
-            Slice(f"{name}_{number:03}", image, labels, number, group=name)
+            Slice(f"{name}_{index:03}", image, labels, index, group=name)
             for name, (image, labels) in patients.items()
-            for number in range(_open(image).shape[2])
+            for index in range(_open(image).shape[2])
         ]
 
     @override
     def read_image(self, sample: SegmentationSample) -> Pixels:
         assert isinstance(sample, Slice)
-        grey = _grey(sample.image, self.channel, self.percentiles)[..., sample.number].T
+        grey = _grey(sample.image, self.channel, self.percentiles)[..., sample.index].T
         return np.repeat(grey[..., None], 3, axis=2)
 
     @override
     def read_labels(self, sample: SegmentationSample) -> Pixels:
         assert isinstance(sample, Slice)
         values = _labels(sample.labels)
-        if sample.number >= values.shape[2]:
+        if sample.index >= values.shape[2]:
             raise DataError(
                 f"Expected labels for {_open(sample.image).shape[2]} slices of {sample.image}, but "
                 f"{sample.labels} has {values.shape[2]}."
             )
-        own = values[..., sample.number].T
-        ids = np.full(own.shape, IGNORE_INDEX, np.uint8)
-        for number, name in enumerate(self.classes):
-            ids[np.isin(own, self.values[name])] = number
+        values = values[..., sample.index].T
+        ids = np.full(values.shape, IGNORE_INDEX, np.uint8)
+        for class_id, name in enumerate(self.classes):
+            ids[np.isin(values, self.values[name])] = class_id
         return ids
 
     def _patients(self, root: Path) -> dict[str, tuple[Path, Path]]:
-        """Image and labels by patient."""
+        """Image and label file by patient."""
         if (root / "imagesTr").is_dir():
             labels = check_folder(root / "labelsTr", "labels of NIfTI volumes")
             files = [f for f in files_in(root / "imagesTr") if _is_volume(f)]
@@ -130,15 +129,15 @@ class Nifti(SegmentationDataset):
 
 
 def _unique(volumes: Iterable[tuple[str, Path, Path]]) -> dict[str, tuple[Path, Path]]:
-    found: dict[str, tuple[Path, Path]] = {}
+    unique: dict[str, tuple[Path, Path]] = {}
     for name, image, labels in volumes:
-        if name in found:
+        if name in unique:
             raise DataError(
-                f"Expected one volume for each patient, but {found[name][0]} and {image} are both "
+                f"Expected one volume per patient, but {unique[name][0]} and {image} are both "
                 f"{name!r}: remove or rename one."
             )
-        found[name] = image, labels
-    return found
+        unique[name] = image, labels
+    return unique
 
 
 def _is_volume(file: Path) -> bool:
@@ -146,20 +145,18 @@ def _is_volume(file: Path) -> bool:
 
 
 def _only(files: Any, folder: Path, wanted: str) -> Path:
-    found = [file for file in files if file.is_file()]
-    if len(found) != 1:
+    matches: list[Path] = [file for file in files if file.is_file()]
+    if len(matches) != 1:
         raise DataError(
-            f"Expected one file {wanted} with labels in {folder}, but found {len(found)}."
+            f"Expected one file {wanted} with labels in {folder}, but found {len(matches)}."
         )
-    first: Path = found[0]
-    return first
+    return matches[0]
 
 
 def _open(path: Path) -> Any:
-    """A volume of three or four dimensions, of which only the head is read.
+    """A lazy nibabel volume of three or four dimensions; only the header is read.
 
-    It is what nibabel reads voxels by. Extensions of the head are left alone: what they claim to
-    hold has no bound.
+    Header extensions, whose declared size is unbounded, are not read.
     """
     try:
         import nibabel
@@ -175,11 +172,11 @@ def _open(path: Path) -> Any:
         kinds: Any = (nibabel.Nifti1Header, nibabel.Nifti2Header)
         kind = next((kind for kind in kinds if kind.may_contain_header(head)), None)
         if kind is None:
-            raise ValueError("it does not start as one")
+            raise ValueError("it has no NIfTI header")
         header = kind(head[: kind.sizeof_hdr])
         volume = nibabel.arrayproxy.ArrayProxy(str(path), header)
-    except Exception as error:  # bytes of any kind make a reader fail in any way
-        raise DataError(f"Expected a NIfTI volume, but {path} cannot be read: {error}") from None
+    except Exception as error:  # readers raise any exception on invalid bytes
+        raise DataError(f"Cannot read the NIfTI volume {path}: {error}") from None
     if len(volume.shape) not in (3, 4) or min(*volume.shape, min(volume.shape[:2]) - 1) < 1:
         raise DataError(
             "Expected a volume of 3 dimensions, or 4 with channels last, whose slices have at "
@@ -199,9 +196,9 @@ def _voxels(path: Path, channel: int) -> npt.NDArray[Any]:
         )
     try:
         data = volume[..., channel] if len(volume.shape) == 4 else volume[...]
-    except Exception as error:  # bytes of any kind make a reader fail in any way
+    except Exception as error:  # readers raise any exception on invalid bytes
         raise DataError(
-            f"Expected a whole NIfTI volume, but {path} cannot be decoded ({error}): get it again."
+            f"Cannot read the NIfTI volume {path}: {error}. Get the file again."
         ) from None
     return np.asarray(data)
 
@@ -210,7 +207,7 @@ def _voxels(path: Path, channel: int) -> npt.NDArray[Any]:
 def _grey(path: Path, channel: int, percentiles: tuple[float, float]) -> Pixels:
     with np.errstate(over="ignore", invalid="ignore"):
         voxels = _voxels(path, channel).astype(np.float32)
-        known = (voxels != 0) & (np.abs(voxels) < _HUGE)  # false for what is no number
+        known = (voxels != 0) & (np.abs(voxels) < _HUGE)  # false for NaN
     if not known.any():
         return np.zeros(voxels.shape, np.uint8)
     black, white = (np.float32(value) for value in np.percentile(voxels[known], percentiles))
@@ -223,10 +220,10 @@ def _grey(path: Path, channel: int, percentiles: tuple[float, float]) -> Pixels:
 def _labels(path: Path) -> npt.NDArray[np.int16]:
     voxels = _voxels(path, 0)
     whole = np.rint(voxels)
-    if not (np.abs(whole) <= _LARGEST_LABEL).all():  # false for what is no number
+    if not (np.abs(whole) <= _LARGEST_LABEL).all():  # false for NaN
         raise DataError(
-            f"Expected labels from {-_LARGEST_LABEL} to {_LARGEST_LABEL}, but {path} holds values "
-            "that are larger, or no numbers."
+            f"Expected labels from {-_LARGEST_LABEL} to {_LARGEST_LABEL}, but {path} contains "
+            "larger or non-finite values."
         )
     values: npt.NDArray[np.int16] = whole.astype(np.int16)
     return values

@@ -14,23 +14,23 @@ from deformsample.files.images import read_image
 
 @dataclass(frozen=True)
 class SegmentationSample(ImageSample):
-    """One image of a data set and its labels. Its name is that of the prediction's file."""
+    """One image of a data set and its labels. Its name is the file name of the prediction."""
 
     labels: Path
 
 
 class SegmentationDataset(ImageDataset[SegmentationSample]):
-    """A layout of files. To add a data set, write a subclass of this and one config."""
+    """A file layout. To add a data set, write a subclass and a config."""
 
     classes: Mapping[str, Colour]
     """Name and colour of every class, in the order of the ids."""
 
     @property
     def settings(self) -> str:
-        """The class and its plain attributes, on which decoding depends beside the file."""
+        """The class and its plain attributes, which are part of cache keys."""
         plain = (str, int, float, Path, Mapping, Sequence, type(None))
-        own = {name: value for name, value in vars(self).items() if isinstance(value, plain)}
-        return f"{type(self).__name__} {own}"
+        values = {name: value for name, value in vars(self).items() if isinstance(value, plain)}
+        return f"{type(self).__name__} {values}"
 
     def read_image(self, sample: SegmentationSample) -> Pixels:
         """The image, (h, w, 3) uint8."""
@@ -41,7 +41,7 @@ class SegmentationDataset(ImageDataset[SegmentationSample]):
         """The class ids, (h, w) uint8, ``IGNORE_INDEX`` where there is no class."""
 
     def encode(self, ids: Pixels) -> Pixels:
-        """Class ids (h, w) as the data set's own label files hold them."""
+        """Class ids (h, w) in the format of the label files of the data set."""
         return ids
 
     def prediction_name(self, sample: SegmentationSample) -> str:
