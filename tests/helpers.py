@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,12 @@ def scene(number: int, height: int, width: int, classes: int) -> tuple[Pixels, P
 
 
 TWO = {"background": (0, 0, 0), "object": (255, 255, 255)}
+
+
+def naming(*parts: object) -> str:
+    """A pattern of messages that name all of these as whole words, in any order."""
+    found = (rf"(?=.*(?<!\w){re.escape(str(part))}(?!\w))" for part in parts)
+    return "(?s)" + "".join(found)
 
 
 def run_train(folder: Path, *arguments: str) -> None:

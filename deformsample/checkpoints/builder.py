@@ -99,10 +99,9 @@ def _check_class(path: object, trusted: Sequence[str], source: object) -> None:
         named = getattr(import_module(module), name)
     except Exception as error:  # a missing package, or another version of it
         raise _refused(source, f"{path} cannot be imported: {error}") from None
-    # Functions of torchvision annotate the class that they build.
-    built = (
-        named if isinstance(named, type) else getattr(named, "__annotations__", {}).get("return")
-    )
+    # Functions of torchvision say what they build.
+    says = getattr(named, "__annotations__", {})
+    built = named if isinstance(named, type) else says.get("return")
     if not (isinstance(built, type) and issubclass(built, nn.Module)):
         raise _refused(source, f"{path} is no torch.nn.Module")
 

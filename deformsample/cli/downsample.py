@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="checkpoint, or one of the untrained samplers `detail` (local detail) and `uniform`",
+        help="checkpoint, or an untrained sampler: `detail` (more samples where the image has "
+        "detail) or `uniform`",
     )
     parser.add_argument(
         "--pixels",

@@ -83,7 +83,7 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
 
     @property
     def classes(self) -> Any:
-        """The classes of the data set: names, with colours for segmentation."""
+        """Class names of the data set, with colours for segmentation."""
         return self.dataset.classes
 
     @property

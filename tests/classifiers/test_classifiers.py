@@ -17,6 +17,7 @@ from deformsample.classifiers import (
 from deformsample.errors import ArgumentError
 from deformsample.networks import ConvClassifier, DeformationNet, TimmClassifier
 from deformsample.samplers import Downsampler, LearnedSampler, UniformSampler
+from tests.helpers import naming
 
 
 def logits(*probabilities: list[float]) -> Tensor:
@@ -74,7 +75,7 @@ def test_a_single_score() -> None:
     scores = torch.tensor([[[1.0], [5.0], [0.0]]])
     assert mean_probability(scores).tolist() == [[2]]
     assert maximum_score(scores).tolist() == [[5]]
-    with pytest.raises(ArgumentError, match="at least 2 classes for a majority vote, but got 1"):
+    with pytest.raises(ArgumentError, match=naming("mean", "maximum")):
         majority_vote(scores)
 
 
@@ -114,11 +115,11 @@ def test_training_learns_from_one_tile_of_each_image() -> None:
 
 def test_tiles_that_cannot_be() -> None:
     network = ConvClassifier([4], 3)
-    with pytest.raises(ArgumentError, match=r"`overlap` in \[0, 1\), but got 1"):
+    with pytest.raises(ArgumentError, match=naming("overlap", 1.0)):
         TiledClassifier(network, overlap=1.0)
-    with pytest.raises(ArgumentError, match=r"all at least 1, but got \(0, 4\) and 16"):
+    with pytest.raises(ArgumentError, match=naming("tile", (0, 4))):
         TiledClassifier(network, (0, 4))
-    with pytest.raises(ArgumentError, match=r"`aggregation` of .*'maximum'.*, but got 'median'"):
+    with pytest.raises(ArgumentError, match=naming("aggregation", "median", "maximum")):
         TiledClassifier(network, aggregation="median")  # type: ignore[arg-type]
 
 
@@ -167,11 +168,11 @@ def test_a_streamed_timm_network_keeps_its_norms_frozen() -> None:
 
 
 def test_what_cannot_be_streamed_or_classify() -> None:
-    with pytest.raises(ArgumentError, match=r"Linear has not both: take .*TimmClassifier"):
+    with pytest.raises(ArgumentError, match=naming("Linear", "body", "head", "TimmClassifier")):
         StreamedClassifier(nn.Linear(2, 2))
-    with pytest.raises(ArgumentError, match="Expected the `name` of a model of timm"):
+    with pytest.raises(ArgumentError, match=naming("no_such_model")):
         TimmClassifier("no_such_model")
-    with pytest.raises(ArgumentError, match=r"features are maps \(b, c, h, w\), but got \(1, 5, "):
+    with pytest.raises(ArgumentError, match=naming("(1, 5, 12)")):
         TimmClassifier(
             "vit_tiny_patch16_224", options={"img_size": 32, "depth": 1, "embed_dim": 12}
         )(torch.rand(1, 3, 32, 32))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deformsample.cli.main import main
-from tests.helpers import save, scene
+from tests.helpers import naming, save, scene
 
 CHECK = ["check", "--config", "folder.yaml"]
 
@@ -49,6 +49,11 @@ def faulty(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def errors_of(pattern: str, out: str) -> int:
+    lines = [line for line in out.splitlines() if line.startswith("error: ")]
+    return sum(re.search(pattern, line) is not None for line in lines)
+
+
 def test_all_faults_are_listed_at_once(faulty: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["check", "--config", str(faulty / "faulty.yaml"), "--root", str(faulty)]
     assert main(given) == 1
@@ -56,18 +61,18 @@ def test_all_faults_are_listed_at_once(faulty: Path, capsys: pytest.CaptureFixtu
     lines = captured.out.splitlines()
     said = [line for line in lines if line.startswith(("error: ", "note: "))]
     expected = [
-        "0.png: ",
-        "3.png has 40 x 60 pixels, but",
-        "1.png is of one colour",
-        "2.png has no pixel with a class",
-        "5.png (val) has the same pixels as",
-        "test has no images",
+        naming("0.png"),
+        naming("3.png", "40 x 60"),
+        naming("1.png"),
+        naming("2.png"),
+        naming("5.png", "val"),
+        naming("test"),
     ]
     assert len(said) == len(expected)
-    for text in expected:
-        assert sum(text in line for line in said) == 1, text
+    for pattern in expected:
+        assert sum(re.search(pattern, line) is not None for line in said) == 1, pattern
     assert [line.split(":")[0] for line in said] == ["error"] * 2 + ["note"] * 4
-    assert "2 faults of the data would stop training" in captured.err
+    assert re.search(naming(2), captured.err)
 
 
 def test_shares_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,18 +98,18 @@ def test_files_without_partners_are_listed_beside_all_else(
     assert main(given) == 1
     out = capsys.readouterr().out
     expected = [
-        "1.jpg and",
-        "in .*labels for .*alone.png",
-        "in .*images for .*lonely.png",
-        "0.png: ",
+        naming(faulty / "images" / "1.jpg", faulty / "images" / "1.png"),
+        naming(faulty / "labels", faulty / "images" / "alone.png"),
+        naming(faulty / "images", faulty / "labels" / "lonely.png"),
+        naming(faulty / "images" / "0.png"),
     ]
-    for said in expected:
-        assert len(re.findall(f"error: .*{said}", out)) == 1
+    for pattern in expected:
+        assert errors_of(pattern, out) == 1, pattern
     (faulty / "split.csv").write_text("alone,train\n*,val\n")
     assert main(given) == 1
     out = capsys.readouterr().out
-    for said in [*expected, "an image for 'alone' of .*split.csv"]:
-        assert len(re.findall(f"error: .*{said}", out)) == 1
+    for pattern in [*expected, naming("'alone'", "split.csv")]:
+        assert errors_of(pattern, out) == 1, pattern
 
 
 def test_images_with_a_class_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,10 +131,9 @@ def test_images_with_a_class_each(tmp_path: Path, capsys: pytest.CaptureFixture[
     save(tmp_path / "cat" / "9.png", scene(25, 20, 30, classes=2)[0])
     assert main(given) == 1
     out = capsys.readouterr().out
-    assert len(re.findall(r"error: Cannot read .*3\.png", out)) == 1
-    assert "has the same pixels as" in out
+    assert errors_of(naming(broken), out) == 1
+    same = naming(tmp_path / "cat" / "9.png", tmp_path / "dog" / "5.png")
+    assert sum(re.search(same, line) is not None for line in out.splitlines()) == 1
     config.write_text("task: knitting\n")
     assert main(given) == 1
-    assert "`task` of ['segmentation', 'classification'], but got 'knitting'" in (
-        capsys.readouterr().err
-    )
+    assert re.search(naming("task", "'classification'", "'knitting'"), capsys.readouterr().err)

@@ -22,7 +22,7 @@ from deformsample.data import (
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.images import read_image
 from deformsample.files.levels import read_level
-from tests.helpers import save, scene
+from tests.helpers import naming, save, scene
 
 
 @pytest.fixture
@@ -48,14 +48,14 @@ def test_a_folder_for_each_class(tree: Path) -> None:
 
 
 def test_folders_that_are_not_there(tree: Path) -> None:
-    with pytest.raises(DataError, match=r"a folder per class in the folder .*none, but there is"):
+    with pytest.raises(DataError, match=naming(tree / "none")):
         ImageFolder(str(tree / "none"))
-    with pytest.raises(DataError, match=r"but not: \['cow'\]"):
+    with pytest.raises(DataError, match=naming("cow")):
         ImageFolder(str(tree), ["cat", "cow"])
-    with pytest.raises(ArgumentError, match="at least 2 different classes"):
+    with pytest.raises(ArgumentError, match=naming("cat")):
         ImageFolder(str(tree), ["cat"])
     save(tree / "cat" / "0.bmp", scene(0, 20, 30, classes=2)[0])
-    with pytest.raises(DataError, match="are both 'cat/0': remove or rename one"):
+    with pytest.raises(DataError, match=naming("'cat/0'", "0.bmp")):
         ImageFolder(str(tree)).samples()
 
 
@@ -77,11 +77,11 @@ def test_scores_as_listed(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "error"),
     [
-        ("cow/*,a,", "an image for 'cow/\\*' of .*labels.csv in .*, but there is none"),
-        ("cat/9.png,a,", "an image for 'cat/9.png'"),
-        ("cat/*,c,", "a class of \\['a', 'b'\\], but .* says 'c' of 'cat/\\*'"),
-        ("cat/*,a,half", "but row 2 of .* has 'cat/\\*', 'a' and 'half'"),
-        (",a,", "but row 2 of .* has '', 'a' and ''"),
+        ("cow/*,a,", naming("'cow/*'", "labels.csv")),
+        ("cat/9.png,a,", naming("'cat/9.png'", "labels.csv")),
+        ("cat/*,c,", naming("'c'", "'cat/*'", "labels.csv")),
+        ("cat/*,a,half", naming(2, "labels.csv", "'half'")),
+        (",a,", naming(2, "labels.csv", "''")),
     ],
 )
 def test_rows_that_cannot_be_used(row: str, error: str, tree: Path) -> None:
@@ -91,13 +91,13 @@ def test_rows_that_cannot_be_used(row: str, error: str, tree: Path) -> None:
 
 
 def test_files_that_cannot_be_used(tree: Path) -> None:
-    with pytest.raises(DataError, match=r"paths and labels at .*no\.csv, but there is none"):
+    with pytest.raises(DataError, match=naming(tree / "no.csv")):
         CsvDataset(str(tree), "no.csv")
     (tree / "labels.csv").write_text("file,class\na,b\n")
-    with pytest.raises(DataError, match=r"but got \['file', 'class'\]"):
+    with pytest.raises(DataError, match=naming("labels.csv", "['file', 'class']")):
         CsvDataset(str(tree))
     listing(tree, "cat/*,good,")
-    with pytest.raises(DataError, match=r"a score, which is a number, but .* says 'good'"):
+    with pytest.raises(DataError, match=naming("labels.csv", "'good'")):
         CsvDataset(str(tree), label="score").samples()
 
 
@@ -114,9 +114,9 @@ def test_folds_keep_groups_together(fold: int) -> None:
 
 
 def test_folds_that_cannot_be() -> None:
-    with pytest.raises(ArgumentError, match="`fold` from 0 to 4, but got 5 and 5"):
+    with pytest.raises(ArgumentError, match=naming("fold", 5)):
         KFold(5, 5)
-    with pytest.raises(ArgumentError, match=r"at least 8 groups of images .*, but got 7"):
+    with pytest.raises(ArgumentError, match=naming(8, 7, "count")):
         KFold(8, 0, r"(\d+)_").split(NAMES, Path())
 
 
@@ -135,7 +135,7 @@ def test_a_data_set_may_be_divided_already(tree: Path) -> None:
     data.setup("fit")
     assert [image.name for image in data.parts["train"].samples] == ["cat/0", "dog/0"]
     assert [image.name for image in data.parts["val"].samples] == ["cat/1"]
-    with pytest.raises(DataError, match="split 'test' of CsvDataset, but found none"):
+    with pytest.raises(DataError, match=naming("'test'", "CsvDataset")):
         data.setup("test")
     (batch,) = data.train_dataloader()
     assert batch["image"].shape == (2, 3, 20, 30)
@@ -169,7 +169,7 @@ def test_images_of_different_sizes_need_batches_of_one(tree: Path) -> None:
         ImageFolder, str(tree), splitter=RandomSplit((1, 0, 0)), batch_size=7, num_workers=0
     )
     data.parts["train"] = data._part("train")
-    with pytest.raises(ArgumentError, match=r"one size in a batch, but got \[\(20, 30\), \(24,"):
+    with pytest.raises(ArgumentError, match=naming("(20, 30)", "(24, 30)")):
         next(iter(data.train_dataloader()))
 
 
@@ -190,7 +190,7 @@ def test_only_a_level_of_a_large_file_is_read(
     whole = read_level(file, 3)
     monkeypatch.setattr(large, "READ_WHOLE", 1000)
     assert np.array_equal(read_level(file, 3), whole)
-    with pytest.raises(DataError, match=r"slide\.tif has 160 x 96 pixels: set `--data\.level=2`"):
+    with pytest.raises(DataError, match=naming("slide.tif", "160 x 96", "--data.level=2")):
         read_level(file, 1)
 
 

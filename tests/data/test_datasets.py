@@ -28,7 +28,7 @@ from deformsample.data.items import collate
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.images import read_image
 from deformsample.files.label_maps import write_indexed
-from tests.helpers import TWO, save, scene
+from tests.helpers import TWO, naming, save, scene
 
 # Importing
 
@@ -63,7 +63,7 @@ def test_no_import_asks_the_network(package: str) -> None:
 
 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"image file at .*no\.png"):
+    with pytest.raises(DataError, match=naming(tmp_path / "no.png")):
         read_image(tmp_path / "no.png")
 
 
@@ -71,13 +71,13 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
 def test_a_truncated_image_is_named(tmp_path: Path, suffix: str) -> None:
     file = save(tmp_path / f"cut.{suffix}", scene(0, 64, 64, 2)[0])
     file.write_bytes(file.read_bytes()[:-400])
-    with pytest.raises(DataError, match=rf"cut\.{suffix} cannot be decoded"):
+    with pytest.raises(DataError, match=naming(file)):
         read_image(file)
 
 
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("hello")
-    with pytest.raises(DataError, match=r"text\.png is not in a format"):
+    with pytest.raises(DataError, match=naming(tmp_path / "text.png")):
         read_image(tmp_path / "text.png")
 
 
@@ -114,7 +114,7 @@ def test_a_palette_is_shown_by_its_colours(tmp_path: Path) -> None:
 def test_other_colours_are_refused(tmp_path: Path, mode: str, channels: int) -> None:
     file = tmp_path / "image.tif"
     Image.new(mode, (8, 8)).save(file)
-    with pytest.raises(DataError, match=rf"mode {mode} \({channels} channel"):
+    with pytest.raises(DataError, match=naming(file, mode, channels)):
         read_image(file)
 
 
@@ -150,9 +150,9 @@ def test_seeded_split_keeps_groups_together_and_does_not_change() -> None:
 
 
 def test_a_group_pattern_that_does_not_match_is_named() -> None:
-    with pytest.raises(ArgumentError, match=r"does not match 'abc'"):
+    with pytest.raises(ArgumentError, match=naming("group_pattern", "'abc'")):
         RandomSplit(group_pattern=r"^\d").split(["abc"], Path())
-    with pytest.raises(ArgumentError, match="`shares` of sum 1"):
+    with pytest.raises(ArgumentError, match=naming("shares", [1, 1, 0])):
         RandomSplit((1, 1, 0))
 
 
@@ -164,7 +164,11 @@ def test_split_file_takes_the_first_row_that_fits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a,dev\n", "line 1 .* 'a,dev'"), ("a\n", "'name,split'"), ("b,train\n", "image for 'b'")],
+    [
+        ("a,dev\n", naming("split.csv", 1, "'a,dev'")),
+        ("a\n", naming("split.csv", 1, "'a'")),
+        ("b,train\n", naming("split.csv", "'b'")),
+    ],
 )
 def test_wrong_split_files_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "split.csv").write_text(text)
@@ -187,24 +191,20 @@ def test_folder_pairs_by_stem_in_any_letter_case(folder_tree: Path) -> None:
 def test_folder_with_unpaired_files_is_refused(folder_tree: Path) -> None:
     dataset = Folder(str(folder_tree), TWO)
     lonely = save(folder_tree / "images" / "extra.png", scene(9, 8, 8, 2)[0])
-    with pytest.raises(
-        DataError, match=r"same name in .*labels for .*extra\.png, but there is none"
-    ):
+    with pytest.raises(DataError, match=naming(folder_tree / "labels", lonely)):
         dataset.samples()
     lonely.unlink()
-    save(folder_tree / "labels" / "extra.png", scene(9, 8, 8, 2)[1])
-    with pytest.raises(
-        DataError, match=r"same name in .*images for .*extra\.png, but there is none"
-    ):
+    lonely = save(folder_tree / "labels" / "extra.png", scene(9, 8, 8, 2)[1])
+    with pytest.raises(DataError, match=naming(folder_tree / "images", lonely)):
         dataset.samples()
     save(folder_tree / "labels" / "more.png", scene(9, 8, 8, 2)[1])
-    with pytest.raises(DataError, match=r"1 more: `deformsample check` lists them"):
+    with pytest.raises(DataError, match=naming(1, "deformsample check")):
         dataset.samples()
 
 
 def test_folder_with_two_files_of_one_name_is_refused(folder_tree: Path) -> None:
     shutil.copy(folder_tree / "images" / "p0_1.png", folder_tree / "images" / "p0_0.png")
-    with pytest.raises(DataError, match="differ in their extension only"):
+    with pytest.raises(DataError, match=naming("p0_0.png", "p0_0.JPG")):
         Folder(str(folder_tree), TWO).samples()
 
 
@@ -212,7 +212,7 @@ def test_ids_outside_the_classes_are_named(folder_tree: Path) -> None:
     dataset = Folder(str(folder_tree), TWO)
     sample = dataset.samples()[2]
     save(sample.labels, np.array([[0, 1, 7, 255]], dtype=np.uint8))
-    with pytest.raises(DataError, match=rf"0 to 1, or 255.*{sample.labels.name} holds 7"):
+    with pytest.raises(DataError, match=naming(0, 1, 255, sample.labels, 7)):
         dataset.read_labels(sample)
 
 
@@ -229,7 +229,7 @@ def test_unknown_colours_are_named_where_none_may_be(hrf_tree: Path) -> None:
     dataset = Folder(str(hrf_tree), TWO, labels="colours", ignored_colours=[(0, 255, 0)])
     sample = dataset.samples()[0]
     save(sample.labels, np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 0]]], dtype=np.uint8))
-    with pytest.raises(DataError, match=r"holds \(255, 0, 0\): add them"):
+    with pytest.raises(DataError, match=naming(sample.labels, (255, 0, 0))):
         dataset.read_labels(sample)
 
 
@@ -239,7 +239,7 @@ def test_a_missing_root_is_named(tmp_path: Path) -> None:
         Cityscapes(str(tmp_path / "no")),
         DeepGlobe(str(tmp_path / "no")),
     ):
-        with pytest.raises(DataError, match=r"no such folder: set it with `--data\.root PATH`"):
+        with pytest.raises(DataError, match=naming(tmp_path / "no", "--data.root")):
             dataset.samples()
 
 
@@ -252,10 +252,10 @@ def test_cityscapes_ids_there_and_back(cityscapes_tree: Path) -> None:
     assert ids.tolist() == [[0, 1, 18, 255, 255, 13]]
     assert dataset.encode(ids[:, :3]).tolist() == [[7, 8, 33]]
     save(sample.labels, np.array([[7, 90]], dtype=np.uint8))
-    with pytest.raises(DataError, match=r"ids up to 33, but .* holds 90"):
+    with pytest.raises(DataError, match=naming(33, sample.labels, 90)):
         dataset.read_labels(sample)
     sample.labels.unlink()
-    with pytest.raises(DataError, match=r"labels for .*leftImg8bit\.png at"):
+    with pytest.raises(DataError, match=naming(sample.image, sample.labels)):
         dataset.samples()
 
 
@@ -280,7 +280,7 @@ def test_deepglobe_ignores_the_unknown(deepglobe_tree: Path) -> None:
     assert ids.tolist() == [[0, 0, 255, 5]]
     assert dataset.encode(ids)[0, 3].tolist() == [255, 255, 255]
     sample.labels.unlink()
-    with pytest.raises(DataError, match="Expected a mask"):
+    with pytest.raises(DataError, match=naming(sample.image, sample.labels.name)):
         dataset.samples()
 
 
@@ -304,7 +304,7 @@ def test_blue_marble_is_there_with_its_lakes() -> None:
 
 
 def test_blue_marble_elsewhere_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"Blue Marble data at .*bmng\.jpg"):
+    with pytest.raises(DataError, match=naming(tmp_path / "bmng.jpg", "--data.root")):
         BlueMarble(str(tmp_path)).samples()
 
 
@@ -333,9 +333,7 @@ def test_a_splitter_places_the_samples(
 
 def test_a_splitter_that_has_nothing_to_place_is_refused() -> None:
     data = SegmentationDataModule(BlueMarble, splitter=RandomSplit())
-    with pytest.raises(
-        ArgumentError, match=r"no `data\.splitter`, since BlueMarble says the split"
-    ):
+    with pytest.raises(ArgumentError, match=naming("data.splitter", "BlueMarble")):
         data.setup("fit")
 
 
@@ -377,7 +375,7 @@ def test_augmentation_follows_the_seed(folder_tree: Path) -> None:
 
 
 def test_a_split_without_images_is_named(folder_tree: Path) -> None:
-    with pytest.raises(DataError, match="split 'test' of Folder"):
+    with pytest.raises(DataError, match=naming("'test'", "Folder", "data.splitter")):
         make_data(folder_tree).setup("test")
 
 
@@ -385,7 +383,7 @@ def test_labels_of_another_size_are_named(folder_tree: Path) -> None:
     dataset = Folder(str(folder_tree), TWO)
     samples = dataset.samples()
     save(samples[0].labels, np.zeros((10, 12), dtype=np.uint8))
-    with pytest.raises(DataError, match=r"\(64, 96\) pixels.*\(10, 12\)"):
+    with pytest.raises(DataError, match=naming("(64, 96)", "(10, 12)")):
         SegmentationSplit(dataset, samples)[0]
 
 
@@ -393,7 +391,7 @@ def test_images_of_two_sizes_in_a_batch_are_named(histology_tree: Path) -> None:
     classes = {str(k): (k, k, k) for k in range(6)}
     dataset = Folder(str(histology_tree), classes)
     split = SegmentationSplit(dataset, dataset.samples())
-    with pytest.raises(ArgumentError, match=r"one size.*`--data\.batch_size 1`"):
+    with pytest.raises(ArgumentError, match=naming("--data.batch_size")):
         collate([split[0], split[1]])
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from deformsample.errors import ArgumentError
 from deformsample.geometry import ErrorCurves, area_mean, best_density, budget_curve, expected_error
+from tests.helpers import naming
 
 
 def random_curves(seed: int, size: tuple[int, int] = (6, 9), spread: float = 2.0) -> ErrorCurves:
@@ -95,7 +96,7 @@ def test_the_curve_over_budgets() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     curves = random_curves(2)
-    with pytest.raises(ArgumentError, match=r"0 < `minimum` < 1 < `maximum`, but got 0\.1 and 1"):
+    with pytest.raises(ArgumentError, match=naming("minimum", 0.1, "maximum", 1)):
         best_density(curves, minimum=0.1, maximum=1)
-    with pytest.raises(ArgumentError, match="`budget` above 0, but got 0"):
+    with pytest.raises(ArgumentError, match=naming("budget", 0)):
         best_density(curves, minimum=0.1, maximum=2, budget=0)

@@ -20,6 +20,7 @@ from deformsample.geometry import (
     uniform_density,
 )
 from deformsample.geometry.density import label_boundaries
+from tests.helpers import naming
 
 EXACT = "donot_use_mm_for_euclid_dist"
 
@@ -101,5 +102,5 @@ def test_density_of_a_grid() -> None:
 
 
 def test_wrong_smoothness_is_named() -> None:
-    with pytest.raises(ArgumentError, match="`smoothness` above 0, but got 0"):
+    with pytest.raises(ArgumentError, match=naming("smoothness", 0)):
         edge_optimal_grid(torch.zeros(1, 4, 4, 2), 0)

@@ -5,6 +5,7 @@ from torch import Tensor
 from deformsample.errors import ArgumentError
 from deformsample.geometry import boundary_density, min_max, softmax_density, uniform_density
 from deformsample.geometry.density import label_boundaries
+from tests.helpers import naming
 
 IGNORE = 255
 
@@ -65,12 +66,12 @@ def test_density_is_highest_on_the_boundary_and_sums_to_one() -> None:
 
 
 def test_a_floor_of_zero_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="`floor` in"):
+    with pytest.raises(ArgumentError, match=naming("floor", 0.0)):
         target(torch.zeros(1, 8, 8, dtype=torch.long), (2, 2), floor=0.0)
 
 
 def test_float_labels_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="integer dtype"):
+    with pytest.raises(ArgumentError, match=naming("labels", torch.float32)):
         target(torch.zeros(1, 8, 8), (2, 2))
 
 

@@ -15,6 +15,7 @@ from deformsample.geometry import (
     softmax_density,
     uniform_density,
 )
+from tests.helpers import naming
 
 
 def naive_grid(density: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
@@ -146,9 +147,9 @@ def test_kernels_made_in_inference_mode_serve_training() -> None:
 
 
 def test_wrong_density_shape_and_kernel_are_named() -> None:
-    with pytest.raises(ArgumentError, match=r"\(b, 1, h, w\), but got \(1, 2, 4, 4\)"):
+    with pytest.raises(ArgumentError, match=naming("density", (1, 2, 4, 4))):
         sampling_grid(torch.ones(1, 2, 4, 4), (4, 4), 2.0)
-    with pytest.raises(ArgumentError, match=r"`sigma` of at least 0\.5"):
+    with pytest.raises(ArgumentError, match=naming("sigma", 0.1)):
         sampling_grid(torch.ones(1, 1, 4, 4), (4, 4), 0.1)
 
 

@@ -14,6 +14,7 @@ from deformsample.geometry import (
 )
 from deformsample.geometry.inverse import _inverse_anywhere
 from deformsample.geometry.mesh import locate, triangulate
+from tests.helpers import naming
 
 
 def peaked_grid(seed: int, h: int, w: int, sharpness: float = 3.0) -> Tensor:
@@ -132,17 +133,17 @@ def test_batches_are_independent() -> None:
 
 def test_a_grid_that_leaves_the_border_uncovered_is_refused() -> None:
     grid = identity_grid((4, 4), torch.zeros(1)) * 0.9
-    with pytest.raises(ArgumentError, match=r"border samples lie on the image border.*0\.1"):
+    with pytest.raises(ArgumentError, match=naming("grid", "0.1")):
         triangulate(grid)
 
 
 def test_points_outside_the_image_are_refused() -> None:
     grid = identity_grid((4, 4), torch.zeros(1))
-    with pytest.raises(ArgumentError, match="`columns` to ascend within"):
+    with pytest.raises(ArgumentError, match=naming("columns", 0.0, 1.5)):
         inverse_coordinates(grid, torch.zeros(1), torch.tensor([0.0, 1.5]))
-    with pytest.raises(ArgumentError, match=r"`rows` to ascend .* not in order"):
+    with pytest.raises(ArgumentError, match=naming("rows", 0.0)):
         inverse_coordinates(grid, torch.tensor([0.0, 0.5, 0.2]), torch.zeros(1))
-    with pytest.raises(ArgumentError, match="`rows` of shape"):
+    with pytest.raises(ArgumentError, match=naming("rows", (0,))):
         inverse_coordinates(grid, torch.zeros(0), torch.zeros(1))
 
 

@@ -1,6 +1,7 @@
 """Models as graphs, and what comes after them, give what the package itself gives."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ from deformsample.samplers import (
     UniformSampler,
 )
 from deformsample.segmenters import SampledPrediction, SampledSegmenter
+from tests.helpers import naming
 
 SIZE = (70, 110)
 CLASSES = {"background": (0, 0, 0), "object": (255, 9, 0)}
@@ -145,9 +147,9 @@ def test_wrong_options_are_named(
 ) -> None:
     checkpoint = str(exported[0])
     assert main(["export", checkpoint, "--output", "a.pb", "--image-size", "70", "110"]) == 1
-    assert "`--output` to end in .onnx or .pt2, but got a.pb" in capsys.readouterr().err
+    assert re.search(naming("--output", ".onnx", ".pt2", "a.pb"), capsys.readouterr().err)
     assert main(["export", checkpoint, "--output", "a.onnx", "--image-size", "1", "110"]) == 1
-    assert "image size of at least 2 x 2, but got (1, 110)" in capsys.readouterr().err
+    assert "(1, 110)" in capsys.readouterr().err
     assert not list(in_tmp.iterdir())
 
 
@@ -158,18 +160,18 @@ class _Leaves(nn.Module):
 
 def test_what_cannot_be_a_graph_is_named() -> None:
     network = UNet(2, (4,))
-    with pytest.raises(ArgumentError, match="Expected labels for BoundaryDensityOracle"):
+    with pytest.raises(ArgumentError, match="BoundaryDensityOracle"):
         export_program(model_of(BoundaryDensityOracle(), network), SIZE)
     edge_optimal = EdgeOptimalSampler(EdgeRegressor((4, 4), (4, 4)))
-    with pytest.raises(ArgumentError, match="this one inverts its grid, which no exported graph"):
+    with pytest.raises(ArgumentError, match="sampler"):
         export_program(model_of(edge_optimal, network), SIZE)
-    with pytest.raises(ArgumentError, match="UniformSampler and _Leaves to be tensor operations"):
+    with pytest.raises(ArgumentError, match=naming("UniformSampler", "_Leaves")):
         export_program(model_of(UniformSampler(), _Leaves()), SIZE)
 
 
 def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(DataError, match=r"a\.onnx: install them with .*deformsample\[export\]"):
+    with pytest.raises(DataError, match=naming("a.onnx", "deformsample[export]")):
         write_onnx(model_of(UniformSampler(), UNet(2, (4,))), SIZE, tmp_path / "a.onnx")
 
 
@@ -205,20 +207,20 @@ def test_labels_without_torch_are_the_labels(dtype: torch.dtype, in_tmp: Path) -
 def test_wrong_arrays_are_named() -> None:
     grid = identity_grid((4, 5), torch.zeros(1)).numpy()
     logits = np.zeros((1, 2, 4, 5), np.float32)
-    with pytest.raises(ArgumentError, match=r"`values` of shape \(1, c, 4, 5\)"):
+    with pytest.raises(ArgumentError, match=naming("values", logits[:, :, 1:].shape)):
         without_torch.unwarp(logits[:, :, 1:], grid, (8, 8))
-    with pytest.raises(ArgumentError, match=r"\(1, 2, 4, 5\): are the channels first\?"):
+    with pytest.raises(ArgumentError, match=naming("grid", (1, 2, 4, 5), "channels")):
         without_torch.unwarp(logits, grid.transpose(0, 3, 1, 2), (8, 8))
-    with pytest.raises(ArgumentError, match="`values` of a float dtype, but got int64"):
+    with pytest.raises(ArgumentError, match=naming("values", "int64")):
         without_torch.unwarp_labels(logits.astype(int), grid, (8, 8))
-    with pytest.raises(ArgumentError, match="at most 254 classes, but got 300"):
+    with pytest.raises(ArgumentError, match=naming(254, 300)):
         without_torch.unwarp_labels(np.zeros((1, 300, 4, 5)), grid, (8, 8))
-    with pytest.raises(ArgumentError, match=r"lie on the image border .* are 0\.1 away"):
+    with pytest.raises(ArgumentError, match=naming("grid", "0.1")):
         without_torch.unwarp_labels(logits, grid * 0.9, (8, 8))
-    with pytest.raises(ArgumentError, match=r"`size` to be .* at least 2 per side"):
+    with pytest.raises(ArgumentError, match=naming("size", (1, 8))):
         without_torch.unwarp_labels(logits, grid, (1, 8))
 
 
 def test_an_unknown_name_is_not_in_the_package() -> None:
-    with pytest.raises(AttributeError, match="'deformsample' has no attribute 'lod'"):
+    with pytest.raises(AttributeError, match=naming("'deformsample'", "'lod'")):
         deformsample.lod  # noqa: B018

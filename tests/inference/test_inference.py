@@ -1,6 +1,7 @@
 """Using a checkpoint: from Python, and by the command line."""
 
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from deformsample.conventions import Pixels
 from deformsample.errors import ArgumentError, CheckpointError, DataError
 from deformsample.files.sampled_png import SampledImage, read_sampled, write_sampled
 from deformsample.samplers.image_source import as_pixels
-from tests.helpers import save, scene
+from tests.helpers import naming, save, scene
 
 CLASSES = ["background", "object"]
 
@@ -72,32 +73,32 @@ def test_downsample_and_restore_fit_each_other(checkpoint: Path, image: Pixels) 
 
 def test_wrong_images_are_named(checkpoint: Path, tmp_path: Path) -> None:
     model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
-    with pytest.raises(ArgumentError, match=r"\(b, h, w, 3\), but got \(8, 8, 4\)"):
+    with pytest.raises(ArgumentError, match=naming((8, 8, 4))):
         model.segment(np.zeros((8, 8, 4), dtype=np.uint8))
-    with pytest.raises(ArgumentError, match=r"\(8, 8, 3\): are the channels last"):
+    with pytest.raises(ArgumentError, match=naming((8, 8, 3), "channels")):
         model.segment(torch.zeros(8, 8, 3))
-    with pytest.raises(DataError, match="there is none"):
+    with pytest.raises(DataError, match=naming(tmp_path / "no.png")):
         model.segment(tmp_path / "no.png")
 
 
 def test_files_that_are_no_checkpoints_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"but there is none"):
+    with pytest.raises(CheckpointError, match=naming(tmp_path / "no.ckpt")):
         deformsample.load(tmp_path / "no.ckpt", kind=deformsample.SegmentationModel)
     (tmp_path / "text.ckpt").write_text("hello")
-    with pytest.raises(CheckpointError, match=r"text\.ckpt cannot be read"):
+    with pytest.raises(CheckpointError, match=naming(tmp_path / "text.ckpt")):
         deformsample.load(tmp_path / "text.ckpt", kind=deformsample.SegmentationModel)
     torch.save({"a": torch.zeros(1)}, tmp_path / "tensor.ckpt")
-    with pytest.raises(CheckpointError, match=r"holds something else"):
+    with pytest.raises(CheckpointError, match=naming(tmp_path / "tensor.ckpt")):
         deformsample.load(tmp_path / "tensor.ckpt", kind=deformsample.SegmentationModel)
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(CheckpointError, match=r"no description of a segmenter"):
+    with pytest.raises(CheckpointError, match=naming(tmp_path / "other.ckpt")):
         deformsample.load(tmp_path / "other.ckpt", kind=deformsample.SegmentationModel)
 
 
 def test_a_truncated_checkpoint_is_named(checkpoint: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.ckpt"
     cut.write_bytes(checkpoint.read_bytes()[:-5000])
-    with pytest.raises(CheckpointError, match=r"cut\.ckpt cannot be read"):
+    with pytest.raises(CheckpointError, match=naming(cut)):
         deformsample.load(cut, kind=deformsample.SegmentationModel)
 
 
@@ -110,7 +111,7 @@ def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
         pickle.dump({"state_dict": Planted()}, file)
     torch.save({"state_dict": Planted()}, tmp_path / "planted2.ckpt")
     for name in ("planted.ckpt", "planted2.ckpt"):
-        with pytest.raises(CheckpointError, match="plain tensors"):
+        with pytest.raises(CheckpointError, match=naming(tmp_path / name)):
             deformsample.load(tmp_path / name, kind=deformsample.SegmentationModel)
     assert not (tmp_path / "executed").exists()
 
@@ -119,7 +120,7 @@ def test_a_checkpoint_that_names_another_class_is_refused(checkpoint: Path, tmp_
     content = torch.load(checkpoint, weights_only=True)
     content["deformsample"]["segmenter"]["class_path"] = "subprocess.Popen"
     torch.save(content, tmp_path / "hostile.ckpt")
-    with pytest.raises(CheckpointError, match=r"names 'subprocess\.Popen', which is of none of"):
+    with pytest.raises(CheckpointError, match=naming("hostile.ckpt", "subprocess.Popen")):
         deformsample.load(tmp_path / "hostile.ckpt", kind=deformsample.SegmentationModel)
 
 
@@ -136,7 +137,7 @@ def test_a_model_is_saved_and_loaded_in_the_layout_of_the_hub(
     assert list(again.classes.items()) == list(model.classes.items())
     assert np.array_equal(again.segment(image), model.segment(image))
     (tmp_path / "hub" / "model.safetensors").write_bytes(b"no")
-    with pytest.raises(CheckpointError, match=r"model\.safetensors of a model in .*hub"):
+    with pytest.raises(CheckpointError, match=naming("model.safetensors", tmp_path / "hub")):
         deformsample.load(tmp_path / "hub", kind=deformsample.SegmentationModel)
     with pytest.raises(CheckpointError, match=r"config\.json"):
         deformsample.load(tmp_path, kind=deformsample.SegmentationModel)
@@ -182,9 +183,8 @@ def test_info_prints_and_draws_what_error_curves_predict(
     assert card["predicted worth"] == "that of 2.0 times as many uniform samples"
     assert card["with 4 x the samples"] == "error 0.30 (uniform sampling 0.50)"
     assert main(["info", str(checkpoint), "--figure", str(target)]) == 1
-    error = capsys.readouterr().err
-    assert "a checkpoint with error curves for `--figure`" in error
-    assert str(checkpoint) in error
+    wanted = naming("--figure", checkpoint, "method/error_curves.yaml")
+    assert re.search(wanted, capsys.readouterr().err)
 
 
 def test_segment_writes_a_label_map_for_each_image(
@@ -249,25 +249,25 @@ def test_a_picture_without_places_is_not_restored(
     file = save(tmp_path / "a.png", image)
     out = ["--output", str(tmp_path / "out")]
     assert main(["restore", str(file), *out]) == 1
-    assert "a.png does not say where its pixels come from" in capsys.readouterr().err
+    assert re.search(naming(file, "deformsample downsample"), capsys.readouterr().err)
     held = SampledImage(image, np.zeros((3, 4, 2), np.float32), np.ones((2, 2), np.float32), (9, 9))
     write_sampled(file, held)
     assert main(["restore", str(file), *out]) == 1
-    assert "a grid of (3, 4, 2) for (70, 110) pixels" in capsys.readouterr().err
+    assert re.search(naming(file, (3, 4, 2), (70, 110)), capsys.readouterr().err)
     write_sampled(file, held._replace(grid=np.zeros((700, 1100, 2), np.float32)))
-    with pytest.raises(DataError, match="cannot be read: it holds"):
+    with pytest.raises(DataError, match=naming(file, (700, 1100, 2))):
         read_sampled(file)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["detail", "EMPTY"], "Expected image files in"),
-        (["detail", "none*.png"], "Expected image files in none*.png, but found none"),
-        (["detail", "@none.txt"], "Expected a list of images at none.txt"),
-        (["detail", "a.png", "--pixels", "3"], "`--pixels` of at least 4"),
-        (["last.ckpt", "a.png", "--pixels", "90"], "a checkpoint has its own budget"),
-        (["detail", "a.png", "--jobs", "0"], "`--jobs` of at least 1"),
+        (["detail", "EMPTY"], "EMPTY"),
+        (["detail", "none*.png"], "none*.png"),
+        (["detail", "@none.txt"], "none.txt"),
+        (["detail", "a.png", "--pixels", "3"], "`--pixels`"),
+        (["last.ckpt", "a.png", "--pixels", "90"], "`--pixels`"),
+        (["detail", "a.png", "--jobs", "0"], "`--jobs`"),
     ],
 )
 def test_wrong_options_for_many_images_are_named(
@@ -290,8 +290,7 @@ def test_a_bad_image_does_not_stop_the_others(
     assert (output / "good.png").is_file()
     captured = capsys.readouterr()
     assert "1 of 2 images written" in captured.out
-    assert "error: 1 of 2 images failed" in captured.err
-    assert "bad.png" in captured.err
+    assert re.search(naming("1 of 2", "bad.png"), captured.err)
 
 
 def test_outputs_never_overwrite_inputs_or_each_other(
@@ -300,12 +299,12 @@ def test_outputs_never_overwrite_inputs_or_each_other(
     file = save(tmp_path / "a.png", image)
     before = file.read_bytes()
     assert main(["segment", str(checkpoint), str(file), "--output", str(tmp_path)]) == 1
-    assert "is an input" in capsys.readouterr().err
+    assert str(file) in capsys.readouterr().err
     assert file.read_bytes() == before
     other = save(tmp_path / "b" / "a.jpg", image)
     out = str(tmp_path / "out")
     assert main(["segment", str(checkpoint), str(file), str(other), "--output", out]) == 1
-    assert "would both be written" in capsys.readouterr().err
+    assert re.search(naming(file, other, tmp_path / "out" / "a.png"), capsys.readouterr().err)
 
 
 @pytest.mark.slow
@@ -340,9 +339,9 @@ def test_compare_draws_with_and_without_truth(
     assert main([*differing, *arguments]) == 0
     assert Image.open(regions).size[1] > 400
     assert main([*differing, "--image", file, "--output", str(target)]) == 1
-    assert "Expected `--config` and at least two" in capsys.readouterr().err
+    assert re.search(naming("--config", "--regions"), capsys.readouterr().err)
     assert main(["compare", *both, *arguments, "--index", "99"]) == 1
-    assert "`--index` from 0 to" in capsys.readouterr().err
+    assert re.search(naming("--index", 99), capsys.readouterr().err)
 
 
 def test_compare_writes_a_page(
@@ -359,14 +358,15 @@ def test_compare_writes_a_page(
     assert main([*untrained, "--output", str(tmp_path / "b.png")]) == 0
     assert capsys.readouterr().out.splitlines()[-2].startswith("uniform: PSNR")
     assert main([*given[:-1], str(tmp_path / "c.svg")]) == 1
-    assert "`--output` to end in .html or .png" in capsys.readouterr().err
+    assert re.search(naming("--output", ".html", ".png", "c.svg"), capsys.readouterr().err)
 
 
 def test_unknown_commands_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["segmnt"])
     assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith("error: argument COMMAND: invalid choice")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(naming("COMMAND", "'segmnt'"), line)
 
 
 def test_the_installed_command_answers() -> None:

@@ -43,6 +43,7 @@ from deformsample.samplers import (
 from deformsample.samplers.downsampler import Downsampled
 from deformsample.segmenters import SampledPrediction, SampledSegmenter, TiledSegmenter
 from deformsample.training.segmentation_task import SegmentationTask
+from tests.helpers import naming
 
 
 def predicted(logits: Tensor, grid: Tensor, density: Tensor, size: Size) -> SampledPrediction:
@@ -137,7 +138,7 @@ def test_terms_are_reported_by_name() -> None:
 
 def test_wrong_class_weights_are_named() -> None:
     prediction, labels, _ = example()
-    with pytest.raises(ArgumentError, match="`class_weights` for 3 classes, but got 2"):
+    with pytest.raises(ArgumentError, match=naming("class_weights", 3, 2)):
         WarpedLoss(class_weights=[1, 2])(prediction, labels, 0.0)
 
 
@@ -232,7 +233,7 @@ def test_weight_of_a_density_term_follows_its_schedule() -> None:
 
 
 def test_errors_at_the_samples_are_no_errors_of_the_image() -> None:
-    with pytest.raises(ArgumentError, match="ErrorCurveLoss: it needs errors over the whole"):
+    with pytest.raises(ArgumentError, match="ErrorCurveLoss"):
         WarpedLoss(density=ErrorCurveLoss())
 
 
@@ -263,11 +264,11 @@ def test_boundaries_of_a_class_can_count_more() -> None:
 def test_classes_that_count_are_known_and_prepared() -> None:
     labels = torch.zeros(1, 40, 60, dtype=torch.uint8)
     sampled = of_density(torch.ones(1, 1, 8, 12) / 96)
-    with pytest.raises(ArgumentError, match=r"`important` to name classes of .*'b'.*got.*'x'"):
+    with pytest.raises(ArgumentError, match=naming("important", "'b'", "'x'")):
         BoundaryKLLoss(important={"x": 2}).prepare(["a", "b"], lambda: [0.5, 0.5])
-    with pytest.raises(ArgumentError, match="2 classes, but got 3"):
+    with pytest.raises(ArgumentError, match=naming("class_weights", 2, 3)):
         BoundaryKLLoss(class_weights=[1, 2, 3]).prepare(["a", "b"], lambda: [0.5, 0.5])
-    with pytest.raises(ArgumentError, match=r"BoundaryKLLoss\.prepare\(classes, shares\)"):
+    with pytest.raises(ArgumentError, match=naming("BoundaryKLLoss.prepare")):
         BoundaryKLLoss(class_weights="balanced")(sampled, labels, None, 0.0)
 
 
@@ -411,5 +412,7 @@ def test_tile_loss_is_cross_entropy_and_the_extra_loss_at_the_pixels_of_the_tile
 @pytest.mark.parametrize("loss", [FullResolutionLoss(), WarpedLoss(), EdgeGridLoss()])
 def test_losses_that_need_a_grid_say_so(loss: torch.nn.Module) -> None:
     segmenter = TiledSegmenter(torch.nn.Conv2d(3, 2, 1), (6, 8))
-    with pytest.raises(ArgumentError, match=rf"{type(loss).__name__}.*losses\.TileLoss"):
+    with pytest.raises(
+        ArgumentError, match=naming(type(loss).__name__, "deformsample.losses.TileLoss")
+    ):
         SegmentationTask(segmenter, loss, {"a": (0, 0, 0)}, torch.optim.AdamW)

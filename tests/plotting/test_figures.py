@@ -24,6 +24,7 @@ from deformsample.plotting import (
     zoom_figure,
 )
 from deformsample.samplers.image_source import as_pixels
+from tests.helpers import naming
 from tests.plotting.examples import CLASSES, scene, shifted
 
 
@@ -100,7 +101,7 @@ def test_regions_are_where_the_predictions_differ_in_what_is_right() -> None:
     ]
     assert inside == [(True, True)] * 2
     assert differing_regions(first, first, ground_truth, 8, 5) == []
-    with pytest.raises(ArgumentError, match=r"`side` from 1 to the image's shorter side, 40.*41"):
+    with pytest.raises(ArgumentError, match=naming("side", 40, 41)):
         differing_regions(first, second, ground_truth, 41, 1)
 
 

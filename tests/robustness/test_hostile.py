@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +24,7 @@ from deformsample.evaluation.plan import read_plan, slug
 from deformsample.losses import TileLoss
 from deformsample.networks.backbone import timm_model
 from deformsample.segmenters import Segmenter
-from tests.helpers import SHORT, SMALL, save, scene
+from tests.helpers import SHORT, SMALL, naming, save, scene
 from tests.robustness.bad_files import CONFIG, checkpoint
 
 MODULE = """\
@@ -105,9 +106,7 @@ def deep() -> object:
 def test_a_checkpoint_names_networks_of_known_packages_only(name: str, planted: Path) -> None:
     network = deep() if name == "depth" else NAMED[name]
     torch.save(with_network(network), "hostile.ckpt")
-    with pytest.raises(
-        CheckpointError, match=r"hostile\.ckpt to describe a network of known parts"
-    ):
+    with pytest.raises(CheckpointError, match=naming("hostile.ckpt")):
         deformsample.load("hostile.ckpt", kind=deformsample.SegmentationModel)
     assert {file.name for file in planted.iterdir()} == {"hostile.ckpt", "planted_module.py"}
 
@@ -129,10 +128,10 @@ def test_a_package_that_is_trusted_is_built(planted: Path) -> None:
         "own.ckpt", trust=["planted_module"], kind=deformsample.SegmentationModel
     )
     model.save_pretrained("shared")
-    with pytest.raises(CheckpointError, match="if you trust its package"):
+    with pytest.raises(CheckpointError, match=naming("shared", NET, "trust")):
         deformsample.load("shared", kind=deformsample.SegmentationModel)
     deformsample.load("shared", trust=["planted_module"], kind=deformsample.SegmentationModel)
-    with pytest.raises(CheckpointError, match="planted_module"):
+    with pytest.raises(CheckpointError, match=naming("own.ckpt", NET)):
         deformsample.load("own.ckpt", trust=["planted"], kind=deformsample.SegmentationModel)
 
 
@@ -173,10 +172,10 @@ def test_no_loader_executes_a_pickle(name: str, in_tmp: Path) -> None:
         "old.ckpt": {"_use_new_zipfile_serialization": False},
     }.items():
         torch.save({"state_dict": Planted()}, file, **options)
-        with pytest.raises(CheckpointError, match=rf"plain tensors and numbers, but {file}"):
+        with pytest.raises(CheckpointError, match=naming(file)):
             LOADERS[name](file)
     Path("plain.ckpt").write_bytes(pickle.dumps({"state_dict": Planted()}))
-    with pytest.raises(CheckpointError, match=r"plain tensors and numbers, but plain\.ckpt"):
+    with pytest.raises(CheckpointError, match=naming("plain.ckpt")):
         LOADERS[name]("plain.ckpt")
     assert not Path("executed").exists()
 
@@ -188,7 +187,7 @@ def test_no_run_builds_what_a_checkpoint_says_of_its_hyperparameters(
     torch.save({**checkpoint(), "hyper_parameters": hostile}, "planted.ckpt")
     given = ["validate", "--config", "folder.yaml", f"--data.root={folder_tree}", *SMALL]
     assert main([*given, "--ckpt_path=planted.ckpt"]) == 1
-    assert "planted.ckpt differs in" in capsys.readouterr().err
+    assert re.search(naming("planted.ckpt", "config.yaml"), capsys.readouterr().err)
     assert not Path("imported").exists()
 
 
@@ -199,14 +198,14 @@ def test_no_run_executes_a_pickle(
     torch.save({"state_dict": Planted()}, "planted.ckpt")
     given = [command, "--config", "folder.yaml", f"--data.root={folder_tree}", *SMALL, *SHORT]
     assert main([*given, "--ckpt_path=planted.ckpt"]) == 1
-    assert "plain tensors and numbers, but planted.ckpt" in capsys.readouterr().err
+    assert "planted.ckpt" in capsys.readouterr().err
     assert not Path("executed").exists()
     assert not Path("runs").exists()
 
 
 def test_no_file_of_weights_is_executed(in_tmp: Path) -> None:
     torch.save({"a": Planted()}, "weights.pth")
-    with pytest.raises(ArgumentError, match=r"plain tensors and numbers, but weights\.pth"):
+    with pytest.raises(ArgumentError, match=naming("weights.pth")):
         timm_model("resnet18", "weights.pth")
     assert not Path("executed").exists()
 
@@ -233,7 +232,7 @@ def test_what_a_checkpoint_describes_may_be_of_any_type(in_tmp: Path) -> None:
     torch.save(content, "odd.ckpt")
     assert main(["info", "odd.ckpt"]) == 1
     torch.save({**checkpoint(), "state_dict": {"segmenter.mean": "text"}}, "odd.ckpt")
-    with pytest.raises(CheckpointError, match=r"odd\.ckpt holds something else"):
+    with pytest.raises(CheckpointError, match=naming("odd.ckpt")):
         deformsample.load("odd.ckpt", kind=deformsample.SegmentationModel)
 
 
@@ -266,7 +265,7 @@ def test_configs_that_cannot_be_read_are_one_line(
     Path("bad.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     assert main([command, "--config", "bad.yaml"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: Expected")
+    assert line.startswith("error: ")
     assert "bad.yaml" in line
     assert [file.name for file in in_tmp.iterdir()] == ["bad.yaml"]
 
@@ -306,7 +305,7 @@ def test_outputs_stay_in_their_folder(
     assert precious.read_text() == "precious"  # the link is replaced, not followed
     assert sorted(x.name for x in Path("out").iterdir()) == ["x.png"]
     assert main(["segment", str(exported[0]), "a/x.png", "b/x.png", "--output", "out"]) == 1
-    assert "would both be written to out/x.png" in capsys.readouterr().err
+    assert re.search(naming("a/x.png", "b/x.png", "out/x.png"), capsys.readouterr().err)
 
 
 def test_names_of_methods_stay_in_the_folder_and_apart(in_tmp: Path) -> None:
@@ -318,7 +317,7 @@ def test_names_of_methods_stay_in_the_folder_and_apart(in_tmp: Path) -> None:
     assert "  uniform:" in text
     name = next(x for x in read_plan(plan).methods if " " in x)
     Path("p.yaml").write_text(text.replace("  uniform:", f"  {name.replace(' ', '_')}:", 1))
-    with pytest.raises(ArgumentError, match="names that differ"):
+    with pytest.raises(ArgumentError, match=naming("p.yaml", name)):
         read_plan(Path("p.yaml"))
 
 

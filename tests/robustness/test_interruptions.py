@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from deformsample.data.seeding import EpochOrder, SeededItems, seed_all, seed_of
 from deformsample.errors import ArgumentError
 from deformsample.training.resuming import ResumableCSVLogger
 from deformsample.training.run_folder import LOCK, run_folder
-from tests.helpers import save, scene
+from tests.helpers import naming, save, scene
 from tests.robustness.interrupted import command
 from tests.robustness.interruptions import differences, write_images
 
@@ -67,10 +68,8 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_there(happened: dict[str, An
     assert told["codes"] == [0, 1, 1]
     assert told["kept"]
     training, downsampling = (said.splitlines()[-1] for said in told["said"])
-    assert training.startswith("error: Expected to write ")
-    assert "checkpoints/" in training
-    assert ", but: File too large. What was there before is as it was; make room" in training
-    assert downsampling.startswith("error: 1 of 1 images failed: Expected to write ")
+    assert re.match("error: .*checkpoints/.*File too large", training)
+    assert re.match("error: .*1 of 1 .*File too large", downsampling)
     assert "Traceback" not in "".join(told["said"])
 
 
@@ -250,7 +249,9 @@ def test_a_second_training_in_a_folder_is_refused(
         assert main(command(in_tmp, "run")) == 1
         assert main([*command(in_tmp, "run"), "--ckpt_path=null"]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert len([line for line in said if "but one is at work in" in line]) == 2
+    refused = [line for line in said if line.startswith("error: ")]
+    assert len(refused) == 2
+    assert all(str(in_tmp / "run") in line and "`--output`" in line for line in refused)
     assert [file.name for file in (in_tmp / "run").iterdir()] == [LOCK]
     # The lock of a killed process is none.
     with run_folder(str(in_tmp / "run"), in_tmp, resume=False) as folder:
@@ -259,19 +260,19 @@ def test_a_second_training_in_a_folder_is_refused(
 
 def test_folders_that_no_run_can_go_on_in(in_tmp: Path) -> None:
     with (
-        pytest.raises(ArgumentError, match="`--output FOLDER` beside `--ckpt_path last`"),
+        pytest.raises(ArgumentError, match=naming("--output FOLDER", "--ckpt_path last")),
         run_folder(None, in_tmp, resume=True),
     ):
         pass
     (in_tmp / "mine").mkdir()
     (in_tmp / "mine" / "thesis.tex").write_text("")
     with (
-        pytest.raises(ArgumentError, match="or a new one, but mine holds other files"),
+        pytest.raises(ArgumentError, match=naming("--output", "mine")),
         run_folder("mine", in_tmp, resume=True),
     ):
         pass
     with (
-        pytest.raises(ArgumentError, match="resume its run by `--ckpt_path last`"),
+        pytest.raises(ArgumentError, match=naming("mine", "--ckpt_path last")),
         run_folder("mine", in_tmp, resume=False),
     ):
         pass
@@ -288,13 +289,13 @@ def test_without_a_last_checkpoint_being_written_nothing_goes_on(
 ) -> None:
     write_images(in_tmp / "data", 6)
     assert main([*command(in_tmp, "run"), "--trainer.callbacks=[]"]) == 1
-    assert "Expected a ModelCheckpoint with `filename: last`" in capsys.readouterr().err
+    assert re.search(naming("ModelCheckpoint", "filename: last"), capsys.readouterr().err)
 
 
 def test_only_training_finds_a_checkpoint(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_images(in_tmp / "data", 6)
     assert main(["validate", *command(in_tmp, "run")[1:]]) == 1
-    assert "Expected a file as `--ckpt_path` of validate" in capsys.readouterr().err
+    assert re.search(naming("--ckpt_path", "validate"), capsys.readouterr().err)
     assert not (in_tmp / "run").exists()
 
 

@@ -29,6 +29,7 @@ from deformsample.samplers import (
     UniformSampler,
 )
 from deformsample.samplers.downsampler import Downsampled
+from tests.helpers import naming
 
 SAMPLERS = [
     UniformSampler(),
@@ -97,7 +98,7 @@ def test_without_displacements_edge_optimal_sampling_is_uniform() -> None:
 
 def test_oracles_need_labels() -> None:
     for oracle in (BoundaryDensityOracle(), EdgeOptimalOracle()):
-        with pytest.raises(ArgumentError, match=r"labels for \w+Oracle"):
+        with pytest.raises(ArgumentError, match=naming(type(oracle).__name__)):
             oracle(torch.zeros(1, 3, 8, 8), (8, 8))
 
 
@@ -132,5 +133,5 @@ def test_a_frozen_sampler_has_the_weights_and_keeps_them(tmp_path: Path) -> None
 
 def test_weights_of_another_sampler_are_refused(tmp_path: Path) -> None:
     file = saved(LearnedSampler(DeformationNet([8])), tmp_path / "a.ckpt")
-    with pytest.raises(CheckpointError, match=r"configured sampler in .*a\.ckpt, but \d+ differ"):
+    with pytest.raises(CheckpointError, match=naming("a.ckpt")):
         FrozenSampler(LearnedSampler(DeformationNet([9])), file)

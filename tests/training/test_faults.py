@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from deformsample.conventions import Size
 from deformsample.geometry import identity_grid, sampling_grid
 from deformsample.samplers import Placement, Sampler
 from deformsample.training.faults import densest_half
-from tests.helpers import SHORT, SMALL
+from tests.helpers import SHORT, SMALL, naming
 
 
 class ExplodingLoss(nn.Module):
@@ -74,8 +75,7 @@ def test_gradients_that_are_no_numbers_stop_the_run(
 ) -> None:
     assert fit(folder_tree, in_tmp / "run", EXPLODE) == 1
     said = capsys.readouterr().err
-    assert "Expected finite gradients, but those of step 1 are not, for the files" in said
-    assert str(folder_tree / "images") in said
+    assert re.search(naming("gradients", 1, folder_tree / "images", "action: skip"), said)
     assert "Traceback" not in said
 
 
@@ -85,7 +85,7 @@ def test_such_steps_can_be_passed_over(folder_tree: Path, in_tmp: Path) -> None:
         "[{class_path: deformsample.training.faults.NonFiniteGuard, init_args: {action: skip}}, "
         "{class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {filename: last}}]"
     )
-    with pytest.warns(UserWarning, match="those of step 1 are not"):
+    with pytest.warns(UserWarning, match=naming("gradients", 1)):
         code = fit(folder_tree, in_tmp / "run", EXPLODE, f"--trainer.callbacks={callbacks}")
     assert code == 0
     saved = torch.load(in_tmp / "run" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -99,19 +99,17 @@ def test_a_collapsed_sampler_stops_the_run(
     sampler = "--model.segmenter.downsampler.sampler=tests.training.test_faults.OnePlaceSampler"
     loss = "--model.loss.density=null"
     assert fit(folder_tree, in_tmp / "run", sampler, loss) == 1
-    assert (
-        "Expected samples all over the images, but half of them lie on" in capsys.readouterr().err
-    )
+    assert re.search(naming("samples", folder_tree / "images"), capsys.readouterr().err)
 
 
 def test_places_that_are_no_numbers_end_the_run(
     folder_tree: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sampler = "--model.segmenter.downsampler.sampler=tests.training.test_faults.BrokenSampler"
-    with pytest.warns(UserWarning, match=f"The last training step was of the files {folder_tree}"):
+    with pytest.warns(UserWarning, match=naming(folder_tree / "images")):
         assert fit(folder_tree, in_tmp / "run", sampler, "--model.loss.density=null") == 1
     said = capsys.readouterr().err
-    assert "Expected finite sampling locations, but BrokenSampler gives" in said
+    assert "BrokenSampler" in said
     assert "Traceback" not in said
 
 

@@ -1,6 +1,7 @@
 """Every shipped config through the real command line, on small trees."""
 
 import csv
+import re
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from deformsample.cli.arguments import resolve_configs
 from deformsample.cli.train import main
 from deformsample.errors import ArgumentError
 from deformsample.files.configs import find_config
-from tests.helpers import SHORT, SMALL, run_train, save, scene
+from tests.helpers import SHORT, SMALL, naming, run_train, save, scene
 
 TREES = {
     "camvid.yaml": "camvid_tree",
@@ -97,7 +98,7 @@ def test_an_oracle_is_measured_but_does_not_predict(folder_tree: Path, in_tmp: P
     checkpoint = fit("folder.yaml", folder_tree, in_tmp / "run", *more)
     assert 0 <= measured(in_tmp / "run")["val/miou"] <= 1
     image = folder_tree / "images" / "p0_1.png"
-    with pytest.raises(ArgumentError, match="places samples by the ground truth"):
+    with pytest.raises(ArgumentError, match="EdgeOptimalOracle"):
         deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segment(image)
 
 
@@ -304,7 +305,7 @@ def test_a_bad_label_found_while_training_is_one_line(
         f"--data.num_workers={workers}",
     )
     assert code == 1
-    assert text.startswith("error: Expected label ids from 0 to 1, or 255")
+    assert re.search(naming(folder_tree / "labels", 0, 1, 255, 9), text)
     assert "Traceback" not in text
 
 
@@ -317,7 +318,7 @@ def test_a_used_output_folder_is_refused(
         capsys, "--config", "folder.yaml", f"--data.root={folder_tree}", "--output=run", *SMALL
     )
     assert code == 1
-    assert "new or empty folder" in text
+    assert re.search(naming("--output", "run", "--ckpt_path last"), text)
     assert (in_tmp / "run" / "metrics.csv").read_text() == "precious"
 
 
@@ -327,11 +328,11 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(
     common = ["validate", "--config", "folder.yaml", f"--data.root={folder_tree}", *SMALL]
     code, text = failure(capsys, *common, "--ckpt_path=no.ckpt")
     assert code == 1
-    assert "no.ckpt, but there is none" in text
+    assert "no.ckpt" in text
     other = ["--config", "method/learned_paper.yaml", f"--ckpt_path={checkpoint}"]
     code, text = failure(capsys, *common, *other)
     assert code == 1
-    assert "give the config.yaml of its run" in text
+    assert re.search(naming(checkpoint, "config.yaml"), text)
 
 
 def test_debug_shows_the_traceback(in_tmp: Path) -> None:
