@@ -1,4 +1,4 @@
-"""Pages of the configs that come with the package, written from the files themselves."""
+"""Generates the documentation page of the shipped configs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def write(configs: Path, target: Path) -> None:
-    """One section for each YAML file of ``configs``: what its head says, and all of it."""
+    """Write one section per YAML file of ``configs``, with its content."""
     target.mkdir(exist_ok=True)
-    parts = [
-        "# Configs that come with the package",
-        "What `--config NAME` finds without a file of that name in the working directory.",
+    sections = [
+        "# Shipped configs",
+        "`--config NAME` finds these unless the working directory has a file of that name.",
     ]
     for file in sorted(configs.rglob("*.yaml"), key=lambda file: (file.parent, file.name)):
         name = file.relative_to(configs).as_posix()
-        parts.append(f"## `{name}`\n\n```yaml\n{file.read_text(encoding='utf-8').rstrip()}\n```")
-    (target / "configs.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        sections.append(f"## `{name}`\n\n```yaml\n{file.read_text(encoding='utf-8').rstrip()}\n```")
+    (target / "configs.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
