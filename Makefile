@@ -45,17 +45,17 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet -e '.[dev]'
 	touch $@
 
-# Warnings are errors: a name or a link that does not exist, a docstring that does not parse.
+# Warnings are errors: unknown names and links, invalid docstrings.
 .PHONY: docs
 docs: $(VENV)/.installed-dev
 	$(BIN)/sphinx-build -q -W --keep-going -E -b html docs docs/_build
 
-# Addresses of other sites in the documentation; needs the network.
+# External links of the documentation; needs the network.
 .PHONY: links
 links: $(VENV)/.installed-dev
 	$(BIN)/sphinx-build -q -E -b linkcheck docs docs/_build/links
 
-# The wheel, installed alone, must find its configs.
+# Checks that the installed wheel finds its configs.
 .PHONY: wheel-check
 wheel-check: $(VENV)/.installed-dev
 	rm -rf build/wheel-check

@@ -1,4 +1,4 @@
-"""How a command line tells of errors: one line, unless the user wants to see it all."""
+"""Reporting of errors on the command line."""
 
 from __future__ import annotations
 

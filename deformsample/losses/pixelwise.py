@@ -1,4 +1,4 @@
-"""Losses between logits and labels of one size, wherever these come from."""
+"""Pixelwise losses."""
 
 from __future__ import annotations
 

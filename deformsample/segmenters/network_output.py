@@ -1,4 +1,4 @@
-"""The logits in what a segmentation network returns."""
+"""Logits from the outputs of segmentation networks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from deformsample.errors import ArgumentError
 
 
 def logits_of(output: object, network: nn.Module) -> Tensor:
-    """Find the logits (b, k, h, w) in the output of a network.
+    """The logits (b, k, h, w) of the output of a network.
 
-    A network may return a tensor, a dictionary with ``out`` (torchvision), or an object with
+    A network can return a tensor, a dictionary with ``out`` (torchvision), or an object with
     ``logits`` (transformers).
 
     Args:
-        output: of the network.
-        network: named in an error.
+        output: output of the network.
+        network: the network, for errors.
 
     Raises:
-        ArgumentError: the output is something else, or has another number of dimensions.
+        ArgumentError: another output, or another number of dimensions.
     """
     logits = output
     if not isinstance(output, Tensor):

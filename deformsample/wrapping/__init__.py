@@ -1,4 +1,4 @@
-"""Any segmentation network behind a learned downsampler, in one line."""
+"""A learned downsampler before any segmentation network, in one line."""
 
 from deformsample.wrapping.trainable import TrainableSegmenter, segmenter
 

@@ -1,4 +1,4 @@
-"""A network of anywhere as a model that downsamples, segments and trains."""
+"""Any segmentation network with a downsampler and a loss."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ from deformsample.segmenters import SampledPrediction, SampledSegmenter
 
 
 class TrainableSegmenter(nn.Module):
-    """A segmenter together with its loss, for a training loop of any kind.
-
-    :func:`segmenter` builds one.
+    """A segmenter with its loss, for any training loop; see :func:`segmenter`.
 
     Args:
         segmenter: downsampler and network.
-        criterion: loss of the prediction and of the sampler, such as
+        criterion: loss of the prediction and the sampler, such as
             :class:`~deformsample.losses.FullResolutionLoss`.
     """
 
@@ -53,12 +51,12 @@ class TrainableSegmenter(nn.Module):
         return unwarp(prediction.logits.float(), prediction.grid, (height, width))
 
     def loss(self, image: Tensor, labels: Tensor, progress: float = 1.0) -> Tensor:
-        """The loss to minimise: segmentation at full resolution, and the sampler's own.
+        """The loss to minimise: that of the segmentation and of the sampler.
 
         Args:
             image: (b, 3, H, W), uint8, or float in [0, 1].
-            labels: (b, H, W) class ids, an integer dtype; 255 where there is no class.
-            progress: how far training is, from 0 to 1, for losses whose weight changes.
+            labels: (b, H, W) class ids, an integer dtype; 255 for pixels without a class.
+            progress: progress of training, from 0 to 1, for losses with a schedule.
 
         Returns:
             A scalar.
@@ -84,7 +82,7 @@ class TrainableSegmenter(nn.Module):
                 (b, 3, h, w), uint8 or float in [0, 1].
 
         Returns:
-            (b, H, W) uint8, on the model's device.
+            (b, H, W) uint8, on the device of the model.
         """
         was_training = self.training
         self.eval()
@@ -94,7 +92,7 @@ class TrainableSegmenter(nn.Module):
             self.train(was_training)
 
     def save(self, path: str | Path) -> None:
-        """Write the weights to a file of safetensors, whole or not at all.
+        """Write the weights to a safetensors file, atomically.
 
         Raises:
             WriteError: the file cannot be written.
@@ -104,11 +102,11 @@ class TrainableSegmenter(nn.Module):
             partial.write_bytes(save_weights(weights))
 
     def load(self, path: str | Path) -> TrainableSegmenter:
-        """Take the weights that :meth:`save` wrote; returns the model itself.
+        """Load weights of :meth:`save`; returns the model itself.
 
         Raises:
-            CheckpointError: no such file, another kind of file, or weights of another model. No
-                code in the file is executed.
+            CheckpointError: no such file, another format, or weights of another model. No code in
+                the file is executed.
         """
         file = Path(path).expanduser()
         try:
@@ -116,7 +114,7 @@ class TrainableSegmenter(nn.Module):
         except (OSError, ValueError, SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise CheckpointError(
-                f"Expected weights of this model in {file}, but they cannot be read: {reason[:300]}"
+                f"Cannot read the weights of this model from {file}: {reason[:300]}"
             ) from None
         return self
 
@@ -130,21 +128,20 @@ def segmenter(
     network_multiple: int = 1,
     **downsampling: Any,
 ) -> TrainableSegmenter:
-    """Put a learned downsampler before a network, and its prediction back at full resolution.
+    """Put a learned downsampler before a network, and unwarp its prediction to full resolution.
 
-    The defaults are those of ``configs/method/learned.yaml``: a small U-Net predicts from a
-    thumbnail where label boundaries are, an optimal-transport grid puts the samples there, and the
-    loss is cross-entropy and Lovasz at full resolution.
+    The defaults are those of ``configs/method/learned.yaml``: a small U-Net predicts a boundary
+    density from a thumbnail, an optimal-transport grid follows it, and the loss is cross-entropy
+    and Lovasz at full resolution.
 
     Args:
-        network: normalised image (b, 3, h, w) to logits (b, k, h', w'), corner to corner: a tensor,
-            a dictionary with ``out``, or an object with ``logits``.
-        num_samples: (height, width) of the image that the network sees, or at most so many pixels
-            in the aspect of each image.
-        sampler: decides where the samples go.
-        criterion: called with the prediction, the labels and the progress; returns a dictionary of
-            scalar terms.
-        network_multiple: pad what the network sees to a multiple of this (most encoder-decoders:
+        network: normalised image (b, 3, h, w) to logits (b, k, h', w') with aligned corners: a
+            tensor, a dictionary with ``out``, or an object with ``logits``.
+        num_samples: (height, width) of the small image, or the maximum number of its pixels, in the
+            aspect of each image.
+        sampler: predicts the sampling locations.
+        criterion: from the prediction, the labels and the progress to a dictionary of scalar terms.
+        network_multiple: pad the input of the network to a multiple of this (most encoder-decoders:
             32).
         downsampling: further arguments of :class:`~deformsample.samplers.Downsampler`.
 
@@ -152,7 +149,7 @@ def segmenter(
         A module with ``loss``, ``segment``, ``save`` and ``load``.
 
     Raises:
-        ArgumentError: an argument has a value that cannot be used.
+        ArgumentError: an argument has an invalid value.
     """
     if not isinstance(network, nn.Module):
         raise ArgumentError(
