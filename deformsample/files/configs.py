@@ -19,9 +19,9 @@ def configs_folder() -> Path:
 
 
 def own_or_shipped(root: Path, name: str) -> Path:
-    """A file below a data folder, otherwise the shipped config of that name."""
-    file = root / Path(name).expanduser()
-    return file if file.is_file() else configs_folder() / name
+    """A file below a data folder, or the shipped config of that name if only that exists."""
+    own, shipped = root / Path(name).expanduser(), configs_folder() / name
+    return shipped if shipped.is_file() and not own.is_file() else own
 
 
 YAML_LIMIT = 1 << 20

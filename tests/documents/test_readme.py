@@ -104,7 +104,7 @@ def test_yaml_is_a_config(
 def test_commands_run(
     file: Path,
     checkpoint: Path,
-    exported: tuple[Path, Path],
+    small_checkpoint: Path,
     image: Pixels,
     cityscapes_tree: Path,
     hrf_tree: Path,
@@ -150,7 +150,7 @@ def test_commands_run(
                 assert main(["benchmark", *rest, "--report"]) == 1, words
                 assert "`--report`" in capsys.readouterr().err
             case ["deformsample", "export", _, *rest]:  # small networks are written sooner
-                assert main(["export", str(exported[0]), *rest]) == 0, words
+                assert main(["export", str(small_checkpoint), *rest]) == 0, words
             case ["deformsample", *rest]:
                 assert main(rest) == 0, words
             case _:

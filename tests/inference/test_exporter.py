@@ -88,6 +88,7 @@ def test_the_program_gives_what_the_model_gives(make: object, image: Pixels) -> 
         assert float(moved.abs().max()) > 0.05
 
 
+@pytest.mark.slow
 def test_onnxruntime_gives_what_the_model_gives(exported: tuple[Path, Path], image: Pixels) -> None:
     checkpoint, file = exported
     model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
@@ -106,6 +107,7 @@ def test_onnxruntime_gives_what_the_model_gives(exported: tuple[Path, Path], ima
     assert clear.mean() > 0.99
 
 
+@pytest.mark.slow
 def test_an_onnx_file_says_what_it_is(exported: tuple[Path, Path]) -> None:
     metadata = session(exported[1]).get_modelmeta().custom_metadata_map
     assert json.loads(metadata["classes"]) == {"background": [0, 0, 0], "object": [255, 9, 0]}
@@ -124,28 +126,30 @@ def test_bilinear_uniform_samples_in_onnxruntime(image: Pixels, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_the_command_writes_a_program_that_torch_loads(
-    exported: tuple[Path, Path],
+    small_checkpoint: Path,
     image: Pixels,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     target = tmp_path / "out" / "a.pt2"
     size = ["--image-size", "70", "110"]
-    assert main(["export", str(exported[0]), "--output", str(target), *size]) == 0
+    assert main(["export", str(small_checkpoint), "--output", str(target), *size]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(target)
     assert [path.name for path in target.parent.iterdir()] == ["a.pt2"]
     held = {"deformsample.json": ""}
     program = torch.export.load(target, extra_files=held)
     assert json.loads(json.loads(held["deformsample.json"])["image_size"]) == [70, 110]
-    expected = eager(deformsample.load(exported[0], kind=deformsample.SegmentationModel), image)
+    expected = eager(
+        deformsample.load(small_checkpoint, kind=deformsample.SegmentationModel), image
+    )
     for own, other in zip(program.module()(batch(image)), expected, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-5)
 
 
 def test_wrong_options_are_named(
-    exported: tuple[Path, Path], in_tmp: Path, capsys: pytest.CaptureFixture[str]
+    small_checkpoint: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = str(exported[0])
+    checkpoint = str(small_checkpoint)
     assert main(["export", checkpoint, "--output", "a.pb", "--image-size", "70", "110"]) == 1
     assert re.search(naming("--output", ".onnx", ".pt2", "a.pb"), capsys.readouterr().err)
     assert main(["export", checkpoint, "--output", "a.onnx", "--image-size", "1", "110"]) == 1

@@ -207,7 +207,7 @@ def test_images_of_one_pixel_a_side_are_named(size: tuple[int, int], tmp_path: P
 
 @pytest.mark.parametrize("size", [(2, 2), (2, 40), (40, 3)])
 def test_the_smallest_images_go_all_the_way(
-    size: tuple[int, int], tmp_path: Path, exported: tuple[Path, Path]
+    size: tuple[int, int], tmp_path: Path, small_checkpoint: Path
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (*size, 3)).astype(np.uint8)
     file = save(tmp_path / "a.png", pixels)
@@ -216,7 +216,7 @@ def test_the_smallest_images_go_all_the_way(
         assert main(["downsample", name, str(file), "--output", str(small)]) == 0
         assert main(["restore", str(small / "a.png"), "--output", str(back)]) == 0
         assert read_image(back / "a.png").shape == (*size, 3)
-    assert main(["segment", str(exported[0]), str(file), "--output", str(labels)]) == 0
+    assert main(["segment", str(small_checkpoint), str(file), "--output", str(labels)]) == 0
     assert read_ids(labels / "a.png").shape == size
 
 

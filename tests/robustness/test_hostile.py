@@ -292,7 +292,7 @@ def test_configs_with_wrong_values_name_themselves(old: str, new: str, in_tmp: P
 
 
 def test_outputs_stay_in_their_folder(
-    in_tmp: Path, exported: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    in_tmp: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for folder in ("a", "b"):
         save(in_tmp / folder / "x.png", scene(0, 20, 30, classes=2)[0])
@@ -301,10 +301,10 @@ def test_outputs_stay_in_their_folder(
     precious = Path("precious.txt")
     precious.write_text("precious")
     Path("out/x.png").symlink_to(precious.absolute())
-    assert main(["segment", str(exported[0]), up, "--output", "out"]) == 0
+    assert main(["segment", str(small_checkpoint), up, "--output", "out"]) == 0
     assert precious.read_text() == "precious"  # the link is replaced, not followed
     assert sorted(x.name for x in Path("out").iterdir()) == ["x.png"]
-    assert main(["segment", str(exported[0]), "a/x.png", "b/x.png", "--output", "out"]) == 1
+    assert main(["segment", str(small_checkpoint), "a/x.png", "b/x.png", "--output", "out"]) == 1
     assert re.search(naming("a/x.png", "b/x.png", "out/x.png"), capsys.readouterr().err)
 
 

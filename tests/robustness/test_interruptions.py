@@ -63,6 +63,7 @@ def test_a_killed_run_ends_as_one_in_peace(happened: dict[str, Any]) -> None:
     assert told["differences"] == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_keeps_what_was_there(happened: dict[str, Any]) -> None:
     told = happened["full_disk"]
     assert told["codes"] == [0, 1, 1]
@@ -73,6 +74,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_there(happened: dict[str, An
     assert "Traceback" not in "".join(told["said"])
 
 
+@pytest.mark.slow
 def test_two_can_write_label_maps_to_one_folder(happened: dict[str, Any]) -> None:
     assert happened["side_by_side"] == {"codes": [0, 0, 0], "files": 12, "equal": True}
 
