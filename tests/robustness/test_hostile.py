@@ -80,6 +80,14 @@ NAMED: dict[str, Any] = {
     "a function": {"class_path": "os.system", "init_args": {"command": "touch executed"}},
     "a program": {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "executed"]}},
     "a function of torch": {"class_path": "torch.hub.load", "init_args": {"repo_or_dir": "a/b"}},
+    "a function that builds a network": {
+        "class_path": "timm.create_model",
+        "init_args": {"model_name": "resnet18", "checkpoint_path": "hostile.ckpt"},
+    },
+    "a function of torchvision": {
+        "class_path": "torchvision.models.segmentation.fcn_resnet50",
+        "init_args": {"weights_backbone": "DEFAULT"},
+    },
     "a class that is no network": {"class_path": "torch.nn.Parameter"},
     "a function of a network's package": {"class_path": "torch.nn.functional.relu"},
     "a class of the package that is no network": {"class_path": "deformsample.data.Folder"},
