@@ -80,14 +80,6 @@ NAMED: dict[str, Any] = {
     "a function": {"class_path": "os.system", "init_args": {"command": "touch executed"}},
     "a program": {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "executed"]}},
     "a function of torch": {"class_path": "torch.hub.load", "init_args": {"repo_or_dir": "a/b"}},
-    "a function that builds a network": {
-        "class_path": "timm.create_model",
-        "init_args": {"model_name": "resnet18", "checkpoint_path": "hostile.ckpt"},
-    },
-    "a function of torchvision": {
-        "class_path": "torchvision.models.segmentation.fcn_resnet50",
-        "init_args": {"weights_backbone": "DEFAULT"},
-    },
     "a class that is no network": {"class_path": "torch.nn.Parameter"},
     "a function of a network's package": {"class_path": "torch.nn.functional.relu"},
     "a class of the package that is no network": {"class_path": "deformsample.data.Folder"},
@@ -141,6 +133,23 @@ def test_a_package_that_is_trusted_is_built(planted: Path) -> None:
     deformsample.load("shared", trust=["planted_module"], kind=deformsample.SegmentationModel)
     with pytest.raises(CheckpointError, match=naming("own.ckpt", NET)):
         deformsample.load("own.ckpt", trust=["planted"], kind=deformsample.SegmentationModel)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("timm.create_model", {"model_name": "resnet10t"}),  # could read a pickle
+        ("timm.models.resnet10t", {}),
+        ("segmentation_models_pytorch.create_model", {"arch": "unet"}),
+    ],
+)
+def test_functions_that_build_networks_are_refused(
+    function: str, arguments: dict[str, object]
+) -> None:
+    network = {"class_path": function, "init_args": arguments}
+    architecture = with_network(network)["deformsample"]["segmenter"]
+    with pytest.raises(CheckpointError, match=naming(function, "torch.nn.Module")):
+        build_part(Segmenter, architecture, "a test")
 
 
 def test_weights_that_a_checkpoint_names_are_not_fetched() -> None:
