@@ -19,17 +19,11 @@ from deformsample.errors import CheckpointError
 
 Part = TypeVar("Part", bound=nn.Module)
 
-TRUSTED = (
-    "deformsample",
-    "segmentation_models_pytorch",
-    "timm",
-    "torch.nn",
-    "torchvision.models.segmentation",
-)
+TRUSTED = ("deformsample", "segmentation_models_pytorch", "timm", "torch.nn")
 """Packages whose networks a checkpoint can name by default."""
 
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-_WEIGHT_FILES = frozenset({"weights", "encoder_weights", "weights_backbone"})
+_WEIGHT_FILES = frozenset({"weights", "encoder_weights"})
 _DEPTH = 50
 
 
@@ -99,10 +93,8 @@ def _check_class(path: object, trusted: Sequence[str], source: object) -> None:
         named = getattr(import_module(module), name)
     except Exception as error:  # a missing package, or another version of it
         raise _refused(source, f"{path} cannot be imported: {error}") from None
-    # Functions of torchvision say what they build.
-    says = getattr(named, "__annotations__", {})
-    built = named if isinstance(named, type) else says.get("return")
-    if not (isinstance(built, type) and issubclass(built, nn.Module)):
+    # No functions: those of timm can download and read files.
+    if not (isinstance(named, type) and issubclass(named, nn.Module)):
         raise _refused(source, f"{path} is no torch.nn.Module")
 
 

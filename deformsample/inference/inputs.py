@@ -51,6 +51,13 @@ def as_batch(image: ImageLike, level: int = 0) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
 
+def labels_like(image: ImageLike, labels: Tensor) -> Any:
+    """Labels (b, h, w) in the form of an image: one or a batch, a tensor or a NumPy array."""
+    is_batch = isinstance(image, (Tensor, np.ndarray)) and image.ndim == 4
+    chosen = labels if is_batch else labels[0]
+    return chosen if isinstance(image, Tensor) else chosen.cpu().numpy()
+
+
 @contextmanager
 def open_source(image: ImageLike, device: torch.device) -> Iterator[ImageSource]:
     """An image to sample; slides and large TIFFs are read in parts, and closed at the end.

@@ -80,7 +80,7 @@ def load(
     """
     source = Path(path).expanduser()
     chosen = chosen_device(device)
-    description, weights = _read_folder(source) if source.is_dir() else _read_file(source)
+    description, weights = read_folder(source) if source.is_dir() else _read_file(source)
     part = check_description(description, source)
     described = SegmentationModel if part == "segmenter" else ClassificationModel
     if kind is not None and not issubclass(described, kind):
@@ -127,7 +127,12 @@ def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     return description, weights_of(content, f"{check_description(description, path)}.")
 
 
-def _read_folder(folder: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+def read_folder(folder: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    """Read the description and the weights of a model from a folder.
+
+    Raises:
+        CheckpointError: a file is missing or invalid.
+    """
     try:
         description = json.loads(read_text(folder / CONFIG, "a description", CheckpointError))
         return description, load_weights((folder / WEIGHTS).read_bytes())

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -18,12 +17,28 @@ from deformsample.conventions import Colour, Pixels, Size
 from deformsample.errors import ArgumentError
 from deformsample.files.writing import atomic_write
 from deformsample.geometry import unwarp
-from deformsample.inference.inputs import ImageLike, as_batch, open_source
+from deformsample.inference.inputs import ImageLike, as_batch, labels_like, open_source
 from deformsample.samplers import Downsampled, Downsampler, ImageSource
 from deformsample.segmenters import Segmenter
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+
+
+def write_folder(folder: Path, description: Mapping[str, Any], part: nn.Module) -> None:
+    """Write a description and the weights of a module to a folder.
+
+    Raises:
+        WriteError: a file cannot be written.
+    """
+    # Copies, since safetensors refuses weights that share memory.
+    weights = {k: v.cpu().clone().contiguous() for k, v in part.state_dict().items()}
+    for name, content in (
+        (WEIGHTS, save(weights)),
+        (CONFIG, json.dumps(description, indent=1).encode()),
+    ):
+        with atomic_write(folder / name) as partial:
+            partial.write_bytes(content)
 
 
 class Model(nn.Module, ABC):
@@ -87,14 +102,7 @@ class Model(nn.Module, ABC):
 
         :func:`deformsample.load` reads the folder.
         """
-        target = Path(folder).expanduser()
-        weights = {k: v.cpu().contiguous() for k, v in self.part.state_dict().items()}
-        for name, content in (
-            (WEIGHTS, save(weights)),
-            (CONFIG, json.dumps(self.description, indent=1).encode()),
-        ):
-            with atomic_write(target / name) as partial:
-                partial.write_bytes(content)
+        write_folder(Path(folder).expanduser(), self.description, self.part)
 
 
 class SegmentationModel(Model):
@@ -120,9 +128,7 @@ class SegmentationModel(Model):
         """
         with torch.inference_mode():
             labels = self.segmenter.segment(as_batch(image).to(self.device))
-        is_batch = isinstance(image, (Tensor, np.ndarray)) and image.ndim == 4
-        chosen = labels if is_batch else labels[0]
-        return chosen if isinstance(image, Tensor) else chosen.cpu().numpy()
+        return labels_like(image, labels)
 
     def label_bands(self, source: ImageSource) -> Iterator[Pixels]:
         """The class of every pixel of one image, (n, W) uint8, from top to bottom.

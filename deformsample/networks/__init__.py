@@ -6,6 +6,7 @@ from deformsample.networks.edge_regressor import EdgeRegressor
 from deformsample.networks.fixed_logits import FixedDensityLogits
 from deformsample.networks.hrnet import HRNet
 from deformsample.networks.streaming import Streamed
+from deformsample.networks.torchvision_network import TorchvisionNetwork
 from deformsample.networks.unet import UNet
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "HRNet",
     "Streamed",
     "TimmClassifier",
+    "TorchvisionNetwork",
     "UNet",
 ]

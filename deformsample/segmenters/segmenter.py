@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformsample.conventions import Size
+from deformsample.errors import ArgumentError
 from deformsample.samplers.downsampler import Downsampler
 from deformsample.samplers.image_source import ImageSource
 from deformsample.samplers.normalize import Normalize
@@ -21,7 +22,9 @@ class Segmenter(nn.Module, ABC):
     """Predicts the class of every pixel of an image.
 
     Args:
-        network: normalised image (b, 3, h, w) to logits (b, k, h', w'), with aligned corners.
+        network: normalised image (b, 3, h, w) to logits (b, k, h', w'), with aligned corners: a
+            tensor, a dictionary with ``out`` (torchvision), or an object with ``logits``
+            (transformers). Logits coarser than the image are interpolated to its size.
         network_multiple: pad the input of the network to a multiple of this by repeating the last
             row and column, for networks that need it (most encoder-decoders: 32).
         downsampler: downsamples the image; ``None`` for full resolution.
@@ -33,6 +36,10 @@ class Segmenter(nn.Module, ABC):
         self, network: nn.Module, network_multiple: int, downsampler: Downsampler | None = None
     ) -> None:
         super().__init__()
+        if network_multiple < 1:
+            raise ArgumentError(
+                f"Expected `network_multiple` of at least 1, but got {network_multiple}."
+            )
         self.downsampler = downsampler
         self.normalize = Normalize()
         self.network = network
@@ -72,14 +79,17 @@ class Segmenter(nn.Module, ABC):
         """The number of input pixels of the network for an image of size (H, W)."""
 
     def _logits(self, image: Tensor) -> Tensor:
-        """The logits of an image in [0, 1], padded to a multiple of ``network_multiple``."""
+        """The logits of an image in [0, 1], at its pixels or finer."""
         image = self.normalize(image)
         h, w = image.shape[2:]
         right, down = -w % self.network_multiple, -h % self.network_multiple
-        if not right and not down:
-            return logits_of(self.network(image), self.network)
-        padded = F.pad(image, (0, right, 0, down), mode="replicate")
-        logits = logits_of(self.network(padded), self.network)
-        if logits.shape[2:] != padded.shape[2:]:  # else the padding could not be cut off
-            logits = F.interpolate(logits, padded.shape[2:], mode="bilinear", align_corners=True)
-        return logits[..., :h, :w]
+        is_padded = bool(right or down)
+        if is_padded:
+            image = F.pad(image, (0, right, 0, down), mode="replicate")
+        logits = logits_of(self.network(image), self.network)
+        height, width = image.shape[2:]
+        is_coarse = logits.shape[2] < height or logits.shape[3] < width
+        # Padding can be cut off only where a logit is a pixel.
+        if is_coarse or (is_padded and logits.shape[2:] != (height, width)):
+            logits = F.interpolate(logits, (height, width), mode="bilinear", align_corners=True)
+        return logits[..., :h, :w] if is_padded else logits

@@ -135,6 +135,23 @@ def test_a_package_that_is_trusted_is_built(planted: Path) -> None:
         deformsample.load("own.ckpt", trust=["planted"], kind=deformsample.SegmentationModel)
 
 
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("timm.create_model", {"model_name": "resnet10t"}),  # could read a pickle
+        ("timm.models.resnet10t", {}),
+        ("segmentation_models_pytorch.create_model", {"arch": "unet"}),
+    ],
+)
+def test_functions_that_build_networks_are_refused(
+    function: str, arguments: dict[str, object]
+) -> None:
+    network = {"class_path": function, "init_args": arguments}
+    architecture = with_network(network)["deformsample"]["segmenter"]
+    with pytest.raises(CheckpointError, match=naming(function, "torch.nn.Module")):
+        build_part(Segmenter, architecture, "a test")
+
+
 def test_weights_that_a_checkpoint_names_are_not_fetched() -> None:
     content = with_network(
         {
