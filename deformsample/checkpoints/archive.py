@@ -94,16 +94,18 @@ def check_fits(checkpoint: Path, task: nn.Module, part: str) -> dict[str, Any]:
         CheckpointError: no checkpoint of this package, or of a model with other weights.
     """
     content = read_checkpoint(checkpoint, part)
-    weights = content["state_dict"]
-    given = {key: value.shape for key, value in weights.items()}
-    wanted = {key: value.shape for key, value in task.state_dict().items()}
-    different = sorted(k for k in given.keys() | wanted.keys() if given.get(k) != wanted.get(k))
-    if different:
+    if different := different_weights(content["state_dict"], task.state_dict()):
         raise CheckpointError(
             f"Expected a checkpoint of the configured model, but {checkpoint} differs in "
             f"{len(different)} weights ({different[0]}, ...): use the config.yaml of its run."
         )
     return content
+
+
+def different_weights(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """The names of weights that only one of two models has, or that differ in shape."""
+    shapes, others = ({k: v.shape for k, v in weights.items()} for weights in (given, wanted))
+    return sorted(k for k in shapes.keys() | others.keys() if shapes.get(k) != others.get(k))
 
 
 def _check_archive(path: Path) -> None:

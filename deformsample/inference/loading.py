@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_weights
-from torch import Tensor
 
 from deformsample.checkpoints.archive import check_description, read_checkpoint, weights_of
 from deformsample.checkpoints.builder import build_part, load_weights_into
+from deformsample.checkpoints.model_folder import read_folder
 from deformsample.classifiers import Classifier
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError, CheckpointError
-from deformsample.files.reading import read_text
-from deformsample.inference.model import (
-    CONFIG,
-    WEIGHTS,
-    ClassificationModel,
-    Model,
-    SegmentationModel,
-)
+from deformsample.inference.model import ClassificationModel, Model, SegmentationModel
 from deformsample.samplers import DetailSampler, Downsampler, Sampler, UniformSampler
 from deformsample.segmenters import Segmenter
 
@@ -34,7 +24,6 @@ UNTRAINED: dict[str, type[Sampler]] = {"detail": DetailSampler, "uniform": Unifo
 """Samplers without training, by the name that commands accept instead of a checkpoint."""
 
 _DEFAULT_SHARE = 64
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError)
 
 
 @overload
@@ -80,8 +69,14 @@ def load(
     """
     source = Path(path).expanduser()
     chosen = chosen_device(device)
-    description, weights = read_folder(source) if source.is_dir() else _read_file(source)
-    part = check_description(description, source)
+    if source.is_dir():
+        description, weights = read_folder(source)
+        part = check_description(description, source)
+    else:
+        content = read_checkpoint(source)
+        description = content["deformsample"]
+        part = check_description(description, source)
+        weights = weights_of(content, f"{part}.")
     described = SegmentationModel if part == "segmenter" else ClassificationModel
     if kind is not None and not issubclass(described, kind):
         raise CheckpointError(
@@ -119,24 +114,3 @@ def untrained(name: str, wanted: tuple[int, int] | int) -> Downsampler:
 def default_budget(size: Size) -> int:
     """The default number of samples of an image: 1/8 per side."""
     return max(4, size[0] * size[1] // _DEFAULT_SHARE)
-
-
-def _read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
-    content = read_checkpoint(path)
-    description: Mapping[str, Any] = content["deformsample"]
-    return description, weights_of(content, f"{check_description(description, path)}.")
-
-
-def read_folder(folder: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
-    """Read the description and the weights of a model from a folder.
-
-    Raises:
-        CheckpointError: a file is missing or invalid.
-    """
-    try:
-        description = json.loads(read_text(folder / CONFIG, "a description", CheckpointError))
-        return description, load_weights((folder / WEIGHTS).read_bytes())
-    except (*_UNREADABLE, CheckpointError) as error:
-        raise CheckpointError(
-            f"Cannot read {CONFIG} and {WEIGHTS} of a model in {folder}: {error}"
-        ) from None

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
+from deformsample.checkpoints.model_folder import write_folder
 from deformsample.classifiers import Classifier
 from deformsample.conventions import Colour, Pixels, Size
 from deformsample.errors import ArgumentError
-from deformsample.files.writing import atomic_write
 from deformsample.geometry import unwarp
 from deformsample.inference.inputs import ImageLike, as_batch, labels_like, open_source
 from deformsample.samplers import Downsampled, Downsampler, ImageSource
 from deformsample.segmenters import Segmenter
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-
-
-def write_folder(folder: Path, description: Mapping[str, Any], part: nn.Module) -> None:
-    """Write a description and the weights of a module to a folder.
-
-    Raises:
-        WriteError: a file cannot be written.
-    """
-    # Copies, since safetensors refuses weights that share memory.
-    weights = {k: v.cpu().clone().contiguous() for k, v in part.state_dict().items()}
-    for name, content in (
-        (WEIGHTS, save(weights)),
-        (CONFIG, json.dumps(description, indent=1).encode()),
-    ):
-        with atomic_write(folder / name) as partial:
-            partial.write_bytes(content)
 
 
 class Model(nn.Module, ABC):

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 from typing_extensions import override
 
-from deformsample.checkpoints.archive import read_checkpoint, weights_of
+from deformsample.checkpoints.archive import different_weights, read_checkpoint, weights_of
 from deformsample.conventions import Size
 from deformsample.errors import CheckpointError
 from deformsample.samplers.sampler import Placement, Sampler
@@ -45,10 +45,7 @@ class FrozenSampler(Sampler):
 
 def _load(sampler: Sampler, path: Path) -> None:
     weights = weights_of(read_checkpoint(path), _PREFIX)
-    shapes = {name: value.shape for name, value in weights.items()}
-    wanted = {name: value.shape for name, value in sampler.state_dict().items()}
-    different = sorted(n for n in shapes.keys() | wanted.keys() if shapes.get(n) != wanted.get(n))
-    if different:
+    if different := different_weights(weights, sampler.state_dict()):
         raise CheckpointError(
             f"Expected weights of the configured sampler in {path}, but {len(different)} differ "
             f"({different[0]}, ...): configure the sampler as in that run."

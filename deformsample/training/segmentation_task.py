@@ -17,6 +17,7 @@ from deformsample.metrics.iou import iou_report, mean_iou
 from deformsample.samplers import ErrorCurveSampler
 from deformsample.segmenters import Prediction, Segmenter
 from deformsample.training.budget_curve import BudgetCurve
+from deformsample.training.preparation import prepare_loss
 from deformsample.training.task import BaseTask
 
 
@@ -139,10 +140,7 @@ class SegmentationTask(BaseTask):
         }
 
     def _prepare_loss(self) -> None:
-        for module in self.loss.modules():
-            prepare = getattr(module, "prepare", None)
-            if prepare is not None:
-                prepare(list(self.classes), self._class_shares)
+        prepare_loss(self.loss, list(self.classes), self._class_shares)
 
     def _class_shares(self) -> Sequence[float]:
         """Class shares, computed by the first process."""

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from deformsample.checkpoints.archive import FORMAT
 from deformsample.checkpoints.builder import load_weights_into
+from deformsample.checkpoints.model_folder import read_folder, write_folder
 from deformsample.conventions import IGNORE_INDEX
 from deformsample.errors import ArgumentError, CheckpointError
 from deformsample.geometry import unwarp
 from deformsample.inference.inputs import ImageLike, as_batch, labels_like
-from deformsample.inference.loading import read_folder
-from deformsample.inference.model import write_folder
 from deformsample.losses import BoundaryKLLoss, FullResolutionLoss
 from deformsample.networks import UNet
 from deformsample.samplers import Downsampler, LearnedSampler, Sampler
 from deformsample.segmenters import SampledPrediction, SampledSegmenter
+from deformsample.training.preparation import prepare_loss
 
 _KIND = "trainable_segmenter"
 
@@ -236,9 +236,7 @@ def segmenter(
     )
     criterion = _default_loss() if loss is None else loss
     if classes is not None:
-        for module in criterion.modules():
-            if (prepare := getattr(module, "prepare", None)) is not None:
-                prepare(list(classes), _no_shares)
+        prepare_loss(criterion, classes, _no_shares)
     return TrainableSegmenter(
         SampledSegmenter(downsampler, network, network_multiple),
         criterion,
