@@ -78,10 +78,10 @@ def write(checkpoint: Path, folder: Path) -> None:
     deformsample.load(checkpoint).half().save_pretrained(folder)
     model = deformsample.load(folder, kind=deformsample.SegmentationModel)
     scores = accuracy(model.segmenter, split, {}, BOUNDARY_WIDTH)
+    height, width = model.downsample(split[0]["image"]).image.shape[2:]
     measured = {f"test/{name}": value for name, value in scores.items()}
     model.description["card"]["metrics"].update(measured)
     model.half().save_pretrained(folder)
-    height, width = model.downsample(split[0]["image"]).image.shape[2:]
     learned = "uniform" not in folder.name
     card = CARD.format(
         name=folder.name,
