@@ -30,9 +30,9 @@ pipeline_tag: image-segmentation
 ---
 # {name}
 
-Water and land on NASA's Blue Marble, with {sampling} of {h} x {w} samples for tiles of 660 x 384
-pixels. A small model for demonstrations and tests: it knows one image of the Earth at 4 arc minutes a
-pixel, and no other satellite images.
+Water and land on NASA's Blue Marble, with {sampling}:
+{h} x {w} samples for tiles of 660 x 384 pixels. A small model for demonstrations and tests: it knows
+one image of the Earth at 4 arc minutes a pixel, and no other satellite images.
 
     model = deformsample.load("{name}")
     labels = model.segment(image)  # 0 water, 1 land
