@@ -12,9 +12,7 @@ from deformsample.files.writing import atomic_write
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.description = (
-        "Measure models on all images of a split: one as JSON, several as a table."
-    )
+    parser.description = "Measure models on all images of a split: one as JSON, several as a table."
     parser.add_argument("models", metavar="MODEL", nargs="+", help="checkpoint, or shipped model")
     parser.add_argument("--config", required=True, help="config with a data set, or of the run")
     parser.add_argument("--root", help="folder of the data")
