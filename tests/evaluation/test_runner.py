@@ -123,23 +123,21 @@ def test_plans_for_a_gpu_run_on_small_trees(
 ) -> None:
     root = {"cityscapes": cityscapes_tree, "deepglobe": deepglobe_tree}[name]
     plan = PLANS / f"{name}.yaml"
-    budget = list(read_plan(plan).budgets)[0]
     options = [
-        "--trainer.max_epochs=1",
-        "--trainer.check_val_every_n_epoch=1",
-        "--data.num_workers=0",
+        "--model.segmenter.network=deformsample.networks.UNet",
+        *("--data.num_workers=0", "--data.batch_size=2"),
+        *("--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"),
+        *("--trainer.limit_train_batches=1", "--trainer.accelerator=cpu"),
     ]
-    options += [
-        "--data.batch_size=2",
-        "--trainer.limit_train_batches=1",
-        "--trainer.accelerator=cpu",
+    command = [
+        *("benchmark", "--config", str(plan), "--root", str(root), "--output", "out"),
+        *("--budget", next(iter(read_plan(plan).budgets)), "--seeds", "0"),
+        *("--method", "uniform", "--method", "error curves"),
+        *(f"--option={option}" for option in options),
     ]
-    options += ["--model.segmenter.network=deformsample.networks.UNet"]
-    chosen = ["--root", str(root), "--budget", budget, "--seeds", "0", "--output", "out"]
-    methods = ["--method", "uniform", "--method", "error curves"]
-    given = [f"--option={option}" for option in options]
-    assert main(["benchmark", "--config", str(plan), *chosen, *methods, *given]) == 0
-    rows = list(csv.DictReader(Path("out/results.csv").open()))
+    assert main(command) == 0
+    with Path("out/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["uniform", "error curves"]
 
 
