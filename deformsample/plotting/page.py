@@ -65,7 +65,7 @@ def comparison_page(
         image=_photo_uri(as_pixels(image), shown),
         layers=layers,
         # One method alone is beside the ground truth or, without labels, the image.
-        right=len(pictures) - 1 or (len(layers) - 1 if has_labels else 1),
+        right=len(layers) - 1 if has_labels and len(pictures) == 1 else 1,
         ground_truth=None if ground_truth is None else len(layers) - 1,
         differences=_differences(labels, shown),
         views=["segmentation"] * has_labels + ["restored", "density"],
@@ -140,7 +140,7 @@ def _rows(
 
 def _shown_size(size: Size) -> Size:
     scale = min(1.0, _MAX_SIDE / max(size))
-    return round(size[0] * scale), round(size[1] * scale)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _photo_uri(pixels: Pixels, shown: Size) -> str:
@@ -152,7 +152,7 @@ def _labels_uri(labels: Tensor, classes: Mapping[str, Colour], shown: Size) -> s
     """A palette PNG in the classes' colours; ignored pixels are transparent."""
     ids = Image.fromarray(labels.cpu().numpy().astype(np.uint8))
     ids = ids.resize(shown[::-1], Image.Resampling.NEAREST)
-    ids.putpalette(colours_from_ids(np.arange(256), palette(classes)).tobytes())
+    ids.putpalette(colours_from_ids(np.arange(256, dtype=np.uint8), palette(classes)).tobytes())
     return _uri(ids, "png", transparency=IGNORE_INDEX)
 
 
