@@ -284,7 +284,7 @@ def test_deepglobe_ignores_the_unknown(deepglobe_tree: Path) -> None:
 
 
 def test_blue_marble_is_there_with_its_lakes() -> None:
-    dataset = BlueMarble(None)
+    dataset = BlueMarble(None, separate_lakes=True)
     tiles = SegmentationDataModule(BlueMarble).splits
     assert [len(x) for x in tiles.values()] == [24, 6, 6]
     assert len({s.name for samples in tiles.values() for s in samples}) == 36
@@ -300,6 +300,11 @@ def test_blue_marble_is_there_with_its_lakes() -> None:
     assert at(44.8, 82.4) == 2
     assert at(35.0, 68.0) == 0
     assert at(48.0, 75.0) == 1
+
+    assert list(dataset.classes) == ["ocean", "land", "lake"]
+    coasts = BlueMarble(None)
+    assert list(coasts.classes) == ["water", "land"]
+    assert np.array_equal(coasts.read_labels(northeast), np.where(labels == 2, 0, labels))
 
 
 def test_blue_marble_elsewhere_is_named(tmp_path: Path) -> None:

@@ -58,14 +58,13 @@ def commands(file: Path) -> Iterator[list[str]]:
 
 
 def test_python_of_the_readme_runs(
-    checkpoint: Path, image: Pixels, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+    image: Pixels, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(checkpoint, in_tmp / "last.ckpt")
-    save(in_tmp / "street.png", image)
+    save(in_tmp / "photo.png", image)
     assert blocks(README, "python")
     for block in blocks(README, "python"):
         exec(compile(block, str(README), "exec"), {})
-    assert "['background', 'object'] (70, 110) (1, 3, 16, 24)" in capsys.readouterr().out
+    assert "['water', 'land'] (70, 110) (1, 3, 41, 24)" in capsys.readouterr().out
 
 
 @pytest.mark.slow

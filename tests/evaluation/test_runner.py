@@ -13,7 +13,10 @@ from deformsample.cli.main import main
 from deformsample.errors import ArgumentError, DataError
 from deformsample.evaluation.plan import Method, Plan, Run, read_plan, runs
 from deformsample.evaluation.report import collect, markdown, read_csv, write_csv
+from deformsample.files.configs import find_config
 from tests.helpers import naming
+
+PLANS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
@@ -110,6 +113,43 @@ def test_trains_measures_reports_and_goes_on_where_it_stopped(
     assert "2 of 3 runs are done already" in capsys.readouterr().out
     assert (out / "regressor/small/seed_0/accuracy.json").stat().st_mtime_ns == kept
     assert (out / "uniform/small/seed_0/accuracy.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("name", ["cityscapes", "deepglobe"])
+def test_plans_for_a_gpu_run_on_small_trees(
+    name: str, cityscapes_tree: Path, deepglobe_tree: Path, in_tmp: Path
+) -> None:
+    root = {"cityscapes": cityscapes_tree, "deepglobe": deepglobe_tree}[name]
+    plan = PLANS / f"{name}.yaml"
+    budget = list(read_plan(plan).budgets)[0]
+    options = [
+        "--trainer.max_epochs=1",
+        "--trainer.check_val_every_n_epoch=1",
+        "--data.num_workers=0",
+    ]
+    options += [
+        "--data.batch_size=2",
+        "--trainer.limit_train_batches=1",
+        "--trainer.accelerator=cpu",
+    ]
+    options += ["--model.segmenter.network=deformsample.networks.UNet"]
+    chosen = ["--root", str(root), "--budget", budget, "--seeds", "0", "--output", "out"]
+    methods = ["--method", "uniform", "--method", "error curves"]
+    given = [f"--option={option}" for option in options]
+    assert main(["benchmark", "--config", str(plan), *chosen, *methods, *given]) == 0
+    rows = list(csv.DictReader(Path("out/results.csv").open()))
+    assert [row["method"] for row in rows] == ["uniform", "error curves"]
+
+
+@pytest.mark.parametrize("file", sorted(PLANS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_plans_name_shipped_configs(file: Path) -> None:
+    if "budgets" not in yaml.safe_load(file.read_text()):
+        return  # a config of a network or a schedule
+    plan = read_plan(file)
+    for name in (*plan.configs, *(c for method in plan.methods.values() for c in method.configs)):
+        assert find_config(str(PLANS.parent / name) if "benchmarks" in name else name).is_file()
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
-from deformsample.networks import DeformationNet, HRNet, UNet
+from deformsample.networks import DeformationNet, HRNet, TimmUNet, UNet
 from deformsample.networks.backbone import timm_model
 from deformsample.networks.head import upsampling_head
 from deformsample.samplers import Downsampler, UniformSampler
@@ -53,6 +53,20 @@ def test_hrnet_takes_weights_of_timm_from_a_file(tmp_path: Path) -> None:
     net = HRNet(3, stem_stride=1, weights=str(tmp_path / "weights.pth"))
     for name, value in net.trunk.state_dict().items():
         assert torch.equal(value, source.state_dict()[name]), name
+
+
+def test_timm_unet_keeps_every_sample_and_takes_weights_from_a_file(tmp_path: Path) -> None:
+    source = timm.create_model("tf_efficientnet_lite0", features_only=True)
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    net = TimmUNet(4, weights=str(tmp_path / "weights.pth")).eval()
+    for name, value in net.unet.encoder.model.state_dict().items():
+        assert torch.equal(value, source.state_dict()[name]), name
+    image = torch.rand(1, 3, 23, 30)
+    assert net(image).shape == (1, 4, 45, 59)
+    image[..., 11, 14] += 1  # one sample
+    assert not torch.allclose(net(image), net(image.roll(1, dims=3)))
+    with pytest.raises(ArgumentError, match=naming("strides", "convnext_atto")):
+        TimmUNet(4, "convnext_atto")
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
