@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.figures import draw
+from docs.draw_figures import draw
 from tests.documents.pages import DOCS
 
 

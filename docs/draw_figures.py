@@ -1,4 +1,4 @@
-"""Draws the figures of the concepts page into docs/figures: `python -m docs.figures`."""
+"""Draws the figures of the concepts page into docs/figures: `python -m docs.draw_figures`."""
 
 from __future__ import annotations
 
