@@ -49,6 +49,13 @@ class RandomSplit(Splitter):
             Names with equal matches (of the first bracket, if any) are one group. ``None`` makes
             every name a group.
         seed: seed of the shuffle.
+
+    Example:
+        >>> names = [f"patient{n // 2}_{n}" for n in range(8)]
+        >>> splitter = RandomSplit((0.5, 0.25, 0.25), group_pattern="^patient[0-9]+")
+        >>> split = splitter.split(names, Path())
+        >>> split["patient0_0"] == split["patient0_1"], sorted(set(split.values()))
+        (True, ['test', 'train', 'val'])
     """
 
     def __init__(
@@ -117,6 +124,10 @@ class KFold(Splitter):
         count: number of folds, at least 3.
         fold: index of the test fold, from 0.
         group_pattern: as in :class:`RandomSplit`.
+
+    Example:
+        >>> KFold(count=3, fold=0).split(["a", "b", "c"], Path())
+        {'a': 'test', 'b': 'val', 'c': 'train'}
     """
 
     def __init__(self, count: int = 5, fold: int = 0, group_pattern: str | None = None) -> None:

@@ -64,6 +64,16 @@ def read_sampled(path: Path) -> SampledImage:
 
     Raises:
         DataError: no such file, not a PNG, or a PNG without a valid sampling grid.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> pixels, grid = np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3, 2), np.float32)
+        >>> sampled = SampledImage(pixels, grid, np.ones((1, 1), np.float32), (20, 30))
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.png"
+        ...     write_sampled(path, sampled)
+        ...     read_sampled(path).size
+        (20, 30)
     """
     image = open_image(path)
     chunks = image.private_chunks if isinstance(image, PngImageFile) else []

@@ -40,6 +40,10 @@ def identity_grid(size: Size, like: Tensor) -> Tensor:
 
     Returns:
         Grid (b, h, w, 2).
+
+    Example:
+        >>> identity_grid((2, 3), torch.zeros(1))[0].tolist()
+        [[[-1.0, -1.0], [0.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [0.0, 1.0], [1.0, 1.0]]]
     """
     check_size(size, "size")
     h, w = size
@@ -51,12 +55,21 @@ def to_pixels(points: Tensor, size: Size) -> Tensor:
     """Normalised points (..., 2) to pixel coordinates (x, y) of an image of ``size`` (h, w).
 
     The centre of the first pixel is 0, that of the last one is w - 1 (or h - 1).
+
+    Example:
+        >>> to_pixels(torch.tensor([0.0, 1.0]), (5, 9)).tolist()
+        [4.0, 4.0]
     """
     return (points + 1) * (_last_pixel(points, size) / 2)
 
 
 def from_pixels(points: Tensor, size: Size) -> Tensor:
-    """Pixel coordinates (..., 2) to normalised points: the inverse of :func:`to_pixels`."""
+    """Pixel coordinates (..., 2) to normalised points: the inverse of :func:`to_pixels`.
+
+    Example:
+        >>> from_pixels(torch.tensor([4.0, 4.0]), (5, 9)).tolist()
+        [0.0, 1.0]
+    """
     return points / (_last_pixel(points, size) / 2) - 1
 
 

@@ -26,7 +26,12 @@ from deformsample.kernels.pixels import mark_boundaries
 
 
 def softmax_density(logits: Tensor) -> Tensor:
-    """Density logits (b, 1, h, w) to a density map, float32 or wider (Jin et al. 2022)."""
+    """Density logits (b, 1, h, w) to a density map, float32 or wider (Jin et al. 2022).
+
+    Example:
+        >>> softmax_density(torch.zeros(1, 1, 2, 2)).tolist()
+        [[[[0.25, 0.25], [0.25, 0.25]]]]
+    """
     # Densities and their gradients exceed the range of half precision.
     exact = torch.promote_types(logits.dtype, torch.float32)
     return logits.flatten(1).softmax(dim=1, dtype=exact).view_as(logits)
@@ -96,6 +101,13 @@ def boundary_density(
 
     Returns:
         Density map (b, 1, h, w), float32.
+
+    Example:
+        >>> labels = torch.zeros(1, 64, 96, dtype=torch.uint8)
+        >>> labels[:, :, 48:] = 1
+        >>> density = boundary_density(labels, (8, 12), blur=0.5, floor=0.03, ignore_index=255)
+        >>> density.shape, bool(density[0, 0, 4, 5] > density[0, 0, 4, 0])
+        (torch.Size([1, 1, 8, 12]), True)
     """
     edges = label_boundaries(labels, ignore_index)
     if class_weights is not None:
@@ -119,6 +131,11 @@ def density_of(amounts: Tensor, size: Size, *, blur: float, floor: float) -> Ten
 
     Returns:
         Density map (b, 1, h, w), float32.
+
+    Example:
+        >>> amounts = torch.zeros(1, 1, 64, 96)
+        >>> density_of(amounts, (2, 2), blur=0.5, floor=0.1).tolist()  # nothing anywhere: uniform
+        [[[[0.25, 0.25], [0.25, 0.25]]]]
     """
     if not 0 < floor <= 1:
         raise ArgumentError(f"Expected `floor` in (0, 1], but got {floor}.")
@@ -158,6 +175,14 @@ def grid_density(grid: Tensor, size: Size) -> Tensor:
 
     Returns:
         Density map (b, 1, h', w') with sum 1.
+
+    Example:
+        >>> from deformsample.geometry import transport_grid
+        >>> density = torch.ones(1, 1, 16, 32)
+        >>> density[..., 12:20] = 4.0
+        >>> reached = grid_density(transport_grid(density, (64, 128)), (16, 32))
+        >>> round(float(reached[0, 0, 8, 16] / reached[0, 0, 8, 2]), 1)
+        3.9
     """
     height, width = size
     rows, columns = axis(height, grid), axis(width, grid)

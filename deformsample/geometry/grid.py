@@ -45,6 +45,12 @@ def sampling_grid(density: Tensor, size: Size, sigma: float) -> Tensor:
     Raises:
         ArgumentError: wrong shape, fewer than two cells or samples per side, or a kernel that is
             too narrow.
+
+    Example:
+        >>> density = torch.ones(1, 1, 16, 32)
+        >>> density[..., 12:20] = 4.0  # samples move towards the middle columns
+        >>> sampling_grid(density, (24, 48), sigma=2.0).shape
+        torch.Size([1, 24, 48, 2])
     """
     if density.ndim != 4 or density.shape[1] != 1:
         raise ArgumentError(
@@ -77,6 +83,10 @@ def resize_grid(grid: Tensor, size: Size) -> Tensor:
     Args:
         grid: (b, h, w, 2).
         size: of the result.
+
+    Example:
+        >>> resize_grid(identity_grid((3, 3), torch.zeros(1)), (5, 9)).shape
+        torch.Size([1, 5, 9, 2])
     """
     check_grid(grid)
     check_size(size, "size")
@@ -98,6 +108,11 @@ def local_stretch(grid: Tensor, image_size: Size) -> Tensor:
 
     Returns:
         (b, h, w), in pixels, not negative.
+
+    Example:
+        >>> grid = identity_grid((5, 9), torch.zeros(1))
+        >>> local_stretch(grid, (17, 33)).unique().tolist()  # each sample stands for 4 x 4 pixels
+        [4.0]
     """
     check_grid(grid)
     points = to_pixels(grid, image_size)
@@ -116,6 +131,10 @@ def sample_areas(grid: Tensor) -> Tensor:
 
     Returns:
         (b, h, w), sum 1 over the samples of an image.
+
+    Example:
+        >>> sample_areas(identity_grid((3, 3), torch.zeros(1)))[0].tolist()
+        [[0.0625, 0.125, 0.0625], [0.125, 0.25, 0.125], [0.0625, 0.125, 0.0625]]
     """
     check_grid(grid)
     main = grid[:, 1:, 1:] - grid[:, :-1, :-1]

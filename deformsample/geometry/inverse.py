@@ -42,6 +42,11 @@ def inverse_coordinates(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     Raises:
         ArgumentError: wrong shapes, a grid that leaves part of the image uncovered, points
             outside [-1, 1], or a call during ``torch.export``.
+
+    Example:
+        >>> grid = torch.tensor([[[[-1.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [1.0, 1.0]]]])
+        >>> inverse_coordinates(grid, torch.tensor([0.0]), torch.tensor([-0.5, 0.5])).tolist()
+        [[[[-0.5, 0.0], [0.5, 0.0]]]]
     """
     if torch.compiler.is_compiling():
         raise ArgumentError(

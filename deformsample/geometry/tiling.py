@@ -24,6 +24,10 @@ def tile_offsets(length: int, tile: int, overlap: float) -> list[int]:
         length: length of the side in pixels, at least ``tile``.
         tile: length of a tile in pixels.
         overlap: smallest overlap of neighbouring tiles, as a fraction of a tile, in [0, 1).
+
+    Example:
+        >>> tile_offsets(1000, tile=256, overlap=0.25)
+        [0, 186, 372, 558, 744]
     """
     step = max(1, math.floor(tile * (1 - overlap)))
     steps = math.ceil((length - tile) / step)

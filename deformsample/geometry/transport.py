@@ -83,6 +83,15 @@ def transport_grid(
     Raises:
         ArgumentError: wrong shape, fewer than two cells or samples per side, or a parameter out of
             range.
+
+    Example:
+        >>> density = torch.ones(1, 1, 16, 32)
+        >>> density[..., 12:20] = 4.0  # four times as many samples in the middle quarter
+        >>> grid = transport_grid(density, (16, 32))
+        >>> grid.shape
+        torch.Size([1, 16, 32, 2])
+        >>> int((grid[0, 8, :, 0].abs() < 0.25).sum())  # of a row; 8 of a uniform grid
+        16
     """
     if density.ndim != 4 or density.shape[1] != 1:
         raise ArgumentError(
@@ -112,6 +121,10 @@ def relative_density(density: Tensor) -> Tensor:
     """Density maps (..., h, w) divided by their mean over the image area; all-zero maps become 1.
 
     The mean is that of bilinear interpolation: border vertices count half.
+
+    Example:
+        >>> relative_density(torch.tensor([[1.0, 3.0], [1.0, 3.0]])).tolist()
+        [[0.5, 1.5], [0.5, 1.5]]
     """
     largest = density.detach().amax(dim=(-2, -1), keepdim=True)
     empty = largest == 0

@@ -40,6 +40,11 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
 
     Raises:
         ArgumentError: wrong shapes, or a grid that leaves part of the image uncovered.
+
+    Example:
+        >>> grid = torch.tensor([[[[-1.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [1.0, 1.0]]]])
+        >>> unwarp(torch.tensor([[[[0.0, 4.0], [0.0, 4.0]]]]), grid, (3, 5))[0, 0].round().tolist()
+        [[0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 1.0, 2.0, 3.0, 4.0]]
     """
     _check_values(values, grid, size)
     if grid.requires_grad and torch.is_grad_enabled():
@@ -77,6 +82,12 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
     Raises:
         ArgumentError: wrong shapes, too many classes, or a grid that leaves part of the image
             uncovered.
+
+    Example:
+        >>> grid = torch.tensor([[[[-1.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [1.0, 1.0]]]])
+        >>> logits = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]], [[0.0, 2.0], [0.0, 2.0]]]])
+        >>> unwarp_labels(logits, grid, (2, 6)).tolist()
+        [[[0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]]
     """
     mesh, table, winners = _prepared(logits, grid, size)
     if logits.device.type == "cpu":
@@ -154,6 +165,11 @@ def interpolate_mesh(values: Tensor, coordinates: Tensor) -> Tensor:
 
     Returns:
         (b, c, n, m).
+
+    Example:
+        >>> values = torch.tensor([[[[0.0, 4.0], [0.0, 4.0]]]])
+        >>> interpolate_mesh(values, torch.tensor([[[[0.0, 0.0], [0.5, -1.0]]]])).tolist()
+        [[[[2.0, 3.0]]]]
     """
     b, c, h, w = values.shape
     _, n, m, _ = coordinates.shape

@@ -31,6 +31,12 @@ def warp(image: Tensor, grid: Tensor) -> Tensor:
 
     Returns:
         (b, c, h, w), float32 for a uint8 image; differentiable in both arguments.
+
+    Example:
+        >>> image = torch.arange(12.0).view(1, 1, 3, 4)
+        >>> corners = torch.tensor([[[[-1.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [1.0, 1.0]]]])
+        >>> warp(image, corners).tolist()
+        [[[[0.0, 3.0], [8.0, 11.0]]]]
     """
     _check_image(image, grid)
     image = _float(image)
@@ -51,6 +57,12 @@ def warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
 
     Returns:
         (b, h, w), the dtype of ``labels``.
+
+    Example:
+        >>> labels = torch.tensor([[[0, 1, 1, 255], [2, 2, 2, 2]]])
+        >>> grid = torch.tensor([[[[-0.9, -1.0], [0.9, -1.0]], [[-0.9, 0.9], [0.9, 0.9]]]])
+        >>> warp_labels(labels, grid).tolist()
+        [[[0, 255], [2, 2]]]
     """
     check_grid(grid)
     if labels.ndim != 3 or labels.shape[0] != grid.shape[0]:
@@ -76,6 +88,10 @@ def image_pyramid(image: Tensor, smallest: Size = (2, 2)) -> list[Tensor]:
     Returns:
         The levels, starting with the unchanged image; further levels of a uint8 image are float32
         in [0, 255].
+
+    Example:
+        >>> [tuple(level.shape[2:]) for level in image_pyramid(torch.zeros(1, 3, 100, 200))]
+        [(100, 200), (50, 100), (25, 50), (13, 25), (7, 13), (4, 7), (2, 4)]
     """
     levels = [image]
     while (
@@ -121,6 +137,12 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, lod_bias: float) -> Te
 
     Returns:
         (b, c, h, w).
+
+    Example:
+        >>> image = torch.rand(1, 3, 64, 128)
+        >>> grid = torch.tensor([[[[-1.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [1.0, 1.0]]]])
+        >>> warp_pyramid(image_pyramid(image), grid, lod_bias=-1.0).shape
+        torch.Size([1, 3, 2, 2])
     """
     image = pyramid[0]
     _check_image(image, grid)

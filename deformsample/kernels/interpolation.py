@@ -43,6 +43,11 @@ def unwarp(
 
     Raises:
         ArgumentError: wrong shapes, or a grid that leaves part of the image uncovered.
+
+    Example:
+        >>> grid = np.array([[[[-1.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [1.0, 1.0]]]])
+        >>> unwarp(np.zeros((1, 3, 2, 2)), grid, (20, 30)).shape
+        (1, 3, 20, 30)
     """
     vertices, table = _prepared(values, grid, size)
     return values_at(vertices, table, *pixel_axes(size), threads or _cpus())
@@ -65,6 +70,12 @@ def unwarp_labels(
     Raises:
         ArgumentError: wrong shapes, too many classes, or a grid that leaves part of the image
             uncovered.
+
+    Example:
+        >>> grid = np.array([[[[-1.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [1.0, 1.0]]]])
+        >>> logits = np.array([[[[1.0, 0.0], [1.0, 0.0]], [[0.0, 2.0], [0.0, 2.0]]]])
+        >>> unwarp_labels(logits, grid, (2, 6)).tolist()
+        [[[0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]]
     """
     vertices, table = _prepared(logits, grid, size)
     check_class_count(table.shape[2])

@@ -32,6 +32,16 @@ class FullResolutionLoss(nn.Module):
         density: a density loss, or ``None``.
         aux_loss: an auxiliary loss beside the cross-entropy, see :class:`PixelLoss`.
         aux_weight: factor of the auxiliary loss.
+
+    Example:
+        >>> import deformsample
+        >>> from deformsample.losses import BoundaryKLLoss
+        >>> from deformsample.networks import UNet
+        >>> model = deformsample.segmenter(UNet(num_classes=3), num_samples=(32, 48))
+        >>> prediction = model.segmenter(torch.rand(1, 3, 256, 384))
+        >>> labels = torch.zeros(1, 256, 384, dtype=torch.long)
+        >>> list(FullResolutionLoss(density=BoundaryKLLoss())(prediction, labels, progress=0.0))
+        ['segmentation', 'density']
     """
 
     needs_grid = True

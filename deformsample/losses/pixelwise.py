@@ -22,6 +22,12 @@ class PixelLoss(nn.Module):
             ``segmentation_models_pytorch.losses.LovaszLoss(mode="multiclass", ignore_index=255)``.
         aux_weight: factor of the auxiliary loss.
         cross_entropy_weight: factor of the cross-entropy.
+
+    Example:
+        >>> logits, labels = torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
+        >>> terms, losses = PixelLoss()(logits, labels)
+        >>> round(float(terms["segmentation"]), 3), losses.shape
+        (0.693, torch.Size([1, 4, 4]))
     """
 
     class_weights: Tensor | None
@@ -66,6 +72,12 @@ def cross_entropy(
     Returns:
         A scalar (0 without labelled pixels), and the weighted loss of each pixel (b, h, w) without
         gradient.
+
+    Example:
+        >>> labels = torch.tensor([[[0, 255]]])  # one pixel without a class
+        >>> loss, losses = cross_entropy(torch.zeros(1, 2, 1, 2), labels, None)
+        >>> round(float(loss), 3), [round(value, 3) for value in losses.flatten().tolist()]
+        (0.693, [0.693, 0.0])
     """
     classes = logits.shape[1]
     if class_weights is not None and len(class_weights) != classes:

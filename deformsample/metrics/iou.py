@@ -22,6 +22,10 @@ def class_iou(confusion: Tensor) -> Tensor:
 
     Returns:
         (k,) float64 in [0, 1]; NaN for a class that neither occurs nor is predicted.
+
+    Example:
+        >>> class_iou(torch.tensor([[3, 1], [0, 4]])).tolist()
+        [0.75, 0.8]
     """
     confusion = confusion.double()
     hit = confusion.diagonal()
@@ -29,12 +33,23 @@ def class_iou(confusion: Tensor) -> Tensor:
 
 
 def mean_iou(confusion: Tensor) -> Tensor:
-    """Mean of :func:`class_iou` over the classes that occur or are predicted, float64."""
+    """Mean of :func:`class_iou` over the classes that occur or are predicted, float64.
+
+    Example:
+        >>> round(float(mean_iou(torch.tensor([[3, 1], [0, 4]]))), 3)
+        0.775
+    """
     return class_iou(confusion).nanmean()
 
 
 def group_iou(confusion: Tensor, members: Sequence[int]) -> Tensor:
-    """Intersection over union of a group of classes, float64."""
+    """Intersection over union of a group of classes, float64.
+
+    Example:
+        >>> counts = torch.tensor([[8, 0, 0], [0, 3, 1], [1, 1, 3]])
+        >>> round(float(group_iou(counts, [1, 2])), 3)  # confusion within the group does not count
+        0.889
+    """
     confusion = confusion.double()
     chosen = torch.zeros(len(confusion), dtype=torch.bool, device=confusion.device)
     chosen[list(members)] = True
@@ -81,6 +96,12 @@ def boundary_counts(
 
     Returns:
         (2, num_classes) int64.
+
+    Example:
+        >>> true = np.zeros((20, 20), np.uint8)
+        >>> true[:, 10:] = 1
+        >>> boundary_counts(true, true, num_classes=2, width=1, ignore_index=255).tolist()
+        [[20, 20], [20, 20]]
     """
     valid = true != ignore_index
     counts = torch.zeros(2, num_classes, dtype=torch.long)
@@ -99,7 +120,12 @@ def _band(mask: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
 
 
 def confusion(predicted: Tensor, true: Tensor, count: int) -> Tensor:
-    """Pixel counts (count, count) by true and predicted class, for maps of equal shape."""
+    """Pixel counts (count, count) by true and predicted class, for maps of equal shape.
+
+    Example:
+        >>> confusion(torch.tensor([0, 1, 1, 1]), torch.tensor([0, 0, 1, 255]), 2).tolist()
+        [[1, 1], [0, 1]]
+    """
     return multiclass_confusion_matrix(
         predicted.long().flatten(), true.long().flatten(), count, ignore_index=IGNORE_INDEX
     )

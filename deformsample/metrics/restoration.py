@@ -23,6 +23,11 @@ def restoration_quality(
     Returns:
         ``psnr`` in dB (infinite for equal images), and ``ssim`` in [-1, 1] for images of at least
         11 pixels per side.
+
+    Example:
+        >>> original = torch.full((3, 32, 32), 0.5)
+        >>> round(restoration_quality(original, original + 0.1)["psnr"])
+        20
     """
     target, result = (_brightness(image) for image in (original, restored))
     counts = torch.ones_like(target[0, 0], dtype=torch.bool) if where is None else where

@@ -21,6 +21,13 @@ class ClassificationMetrics(ImageMetrics):
 
     Args:
         classes: names in the order of the ids.
+
+    Example:
+        >>> metrics = ClassificationMetrics(["healthy", "ill"])
+        >>> scores = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+        >>> metrics.update(scores, torch.tensor([0, 1, 1]))
+        >>> round(float(metrics.compute()["accuracy"]), 3)
+        0.667
     """
 
     def __init__(self, classes: Sequence[str]) -> None:

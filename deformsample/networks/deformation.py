@@ -17,6 +17,11 @@ class DeformationNet(nn.Module):
 
     Args:
         widths: channels after each 3 x 3 convolution.
+
+    Example:
+        >>> import torch
+        >>> DeformationNet()(torch.rand(1, 3, 32, 48)).shape
+        torch.Size([1, 1, 32, 48])
     """
 
     def __init__(self, widths: Sequence[int] = (24, 24, 24)) -> None:

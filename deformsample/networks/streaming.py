@@ -55,6 +55,12 @@ class Streamed(nn.Module):
 
     Raises:
         ArgumentError: a layer cannot be streamed, or the tile is smaller than the receptive field.
+
+    Example:
+        >>> body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU())
+        >>> features = Streamed(body, tile=64)
+        >>> features(torch.rand(1, 3, 200, 300)).shape, features.field
+        (torch.Size([1, 8, 100, 150]), (3, 3))
     """
 
     def __init__(

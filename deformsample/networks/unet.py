@@ -25,6 +25,10 @@ class UNet(nn.Module):
         logit_upsampling: factor s of the output per side.
         dropout: dropout probability at the end of each encoder level, from fine to coarse; 0 for
             further levels.
+
+    Example:
+        >>> UNet(num_classes=5, widths=(8, 16))(torch.rand(1, 3, 33, 47)).shape
+        torch.Size([1, 5, 33, 47])
     """
 
     def __init__(

@@ -19,6 +19,13 @@ class DetailSampler(Sampler):
         grid: grid from a density; ``None`` for :class:`TransportGrid`.
         blur: standard deviation of the blur of the density, in cells.
         floor: density of a cell without detail, relative to the map's mean, in (0, 1].
+
+    Example:
+        >>> thumbnail = torch.zeros(1, 3, 32, 48)
+        >>> thumbnail[..., 24:] = 1.0  # one edge
+        >>> density = DetailSampler()(thumbnail, (32, 48)).density[0, 0, 16]
+        >>> bool(density[24] > density[0])
+        True
     """
 
     display_name = "local detail"

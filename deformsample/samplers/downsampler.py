@@ -47,6 +47,13 @@ class Downsampler(nn.Module):
             ``None`` samples the image bilinearly, without antialiasing.
         sample_gradient: whether the gradient of the small image reaches the grid. Otherwise the
             grid learns only from losses of the grid and the density.
+
+    Example:
+        >>> from deformsample.samplers import DetailSampler
+        >>> downsampler = Downsampler(DetailSampler(), sampled_size=(32, 48))
+        >>> sampled = downsampler(torch.rand(1, 3, 256, 384))
+        >>> sampled.image.shape, sampled.grid.shape
+        (torch.Size([1, 3, 32, 48]), torch.Size([1, 32, 48, 2]))
     """
 
     def __init__(
@@ -116,6 +123,10 @@ def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:
         image_size: (H, W) of the image.
         wanted: a size, which is returned, or a maximum number of pixels, in the aspect of the
             image.
+
+    Example:
+        >>> sampled_size((1024, 2048), 8192)
+        (64, 128)
     """
     if not isinstance(wanted, int):
         height, width = wanted

@@ -37,6 +37,13 @@ class ErrorCurveSampler(Sampler):
         maximum: upper bound of the density relative to uniform sampling.
         perturbation: standard deviation of the log of the random field at its nodes in training; 0
             for none.
+
+    Example:
+        >>> from deformsample.networks import UNet
+        >>> sampler = ErrorCurveSampler(UNet(num_classes=2, widths=(8, 16))).eval()
+        >>> placement = sampler(torch.rand(1, 3, 32, 48), (32, 48))
+        >>> placement.curves.elasticity.shape
+        torch.Size([1, 1, 32, 48])
     """
 
     display_name = "error curves"

@@ -39,6 +39,11 @@ class TransportGrid(DensityGrid):
         minimum: lower bound of the sampling density relative to uniform sampling, in (0, 1]. The
             sample spacing is at most 1 / sqrt(minimum) times the uniform spacing.
         iterations: number of solver iterations.
+
+    Example:
+        >>> import torch
+        >>> TransportGrid(minimum=0.3)(torch.rand(1, 1, 32, 48), (64, 96)).shape
+        torch.Size([1, 64, 96, 2])
     """
 
     def __init__(self, minimum: float = 0.1, iterations: int = 8) -> None:
@@ -60,6 +65,11 @@ class GaussianGrid(DensityGrid):
 
     Args:
         sigma: standard deviation of the Gaussian kernel, in cells of the density map.
+
+    Example:
+        >>> import torch
+        >>> GaussianGrid(sigma=2.0)(torch.rand(1, 1, 32, 48), (64, 96)).shape
+        torch.Size([1, 64, 96, 2])
     """
 
     def __init__(self, sigma: float = 2.0) -> None:

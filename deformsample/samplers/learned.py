@@ -17,6 +17,13 @@ class LearnedSampler(Sampler):
     Args:
         network: thumbnail (b, 3, h, w) to density logits (b, 1, h, w).
         grid: grid from a density; ``None`` for :class:`TransportGrid`.
+
+    Example:
+        >>> import torch
+        >>> from deformsample.networks import DeformationNet
+        >>> placement = LearnedSampler(DeformationNet())(torch.rand(2, 3, 32, 48), (32, 48))
+        >>> placement.density.shape, placement.grid.shape
+        (torch.Size([2, 1, 32, 48]), torch.Size([2, 32, 48, 2]))
     """
 
     display_name = "learned"

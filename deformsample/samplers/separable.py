@@ -24,6 +24,12 @@ class SeparableSampler(Sampler):
     Args:
         network: thumbnail (b, 3, h, w) to density logits (b, 1, h, w).
         grid: grid from a density; ``None`` for :class:`TransportGrid`.
+
+    Example:
+        >>> from deformsample.networks import DeformationNet
+        >>> grid = SeparableSampler(DeformationNet())(torch.rand(1, 3, 32, 48), (32, 48)).grid
+        >>> bool((grid[0, :, :, 0] == grid[0, 0, :, 0]).all())  # columns are straight
+        True
     """
 
     display_name = "separable"

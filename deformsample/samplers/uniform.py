@@ -11,7 +11,13 @@ from deformsample.samplers.sampler import Placement, Sampler
 
 
 class UniformSampler(Sampler):
-    """Equally spaced samples from border to border."""
+    """Equally spaced samples from border to border.
+
+    Example:
+        >>> import torch
+        >>> UniformSampler()(torch.zeros(1, 3, 32, 48), (32, 48)).grid.shape
+        torch.Size([1, 32, 48, 2])
+    """
 
     display_name = "uniform"
 

@@ -27,6 +27,14 @@ class SampledSegmenter(Segmenter):
         network: normalised image (b, 3, h, w) to logits (b, k, h', w'), with aligned corners.
         network_multiple: pad the small image to a multiple of this by repeating its last row and
             column, for networks that need it (most encoder-decoders: 32).
+
+    Example:
+        >>> from deformsample.networks import UNet
+        >>> from deformsample.samplers import UniformSampler
+        >>> downsampler = Downsampler(UniformSampler(), sampled_size=(32, 48))
+        >>> segmenter = SampledSegmenter(downsampler, UNet(num_classes=3, widths=(8, 16)))
+        >>> segmenter.segment(torch.rand(1, 3, 256, 384)).shape
+        torch.Size([1, 256, 384])
     """
 
     downsampler: Downsampler

@@ -42,6 +42,12 @@ class TiledSegmenter(Segmenter):
             interpolated.
         network_multiple: pad the input of the network to a multiple of this by repeating the last
             row and column.
+
+    Example:
+        >>> from deformsample.networks import UNet
+        >>> segmenter = TiledSegmenter(UNet(num_classes=3, widths=(8, 16)), tile=(64, 64)).eval()
+        >>> segmenter.segment(torch.rand(1, 3, 100, 150)).shape
+        torch.Size([1, 100, 150])
     """
 
     def __init__(

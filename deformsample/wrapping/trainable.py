@@ -142,6 +142,14 @@ class TrainableSegmenter(nn.Module):
         Raises:
             CheckpointError: missing or invalid files, another sampler, or weights of another
                 network.
+
+        Example:
+            >>> from tempfile import TemporaryDirectory
+            >>> with TemporaryDirectory() as folder:
+            ...     segmenter(UNet(num_classes=3), num_samples=(32, 48)).save(folder)
+            ...     model = segmenter(UNet(num_classes=3)).load(folder)
+            >>> model.segmenter.downsampler.sampled_size
+            (32, 48)
         """
         source = Path(folder).expanduser()
         description, weights = read_folder(source)
@@ -217,6 +225,13 @@ def segmenter(
 
     Raises:
         ArgumentError: an argument has an invalid value.
+
+    Example:
+        >>> model = segmenter(UNet(num_classes=3, widths=(8, 16)), num_samples=(32, 48))
+        >>> image, labels = torch.rand(1, 3, 256, 384), torch.zeros(1, 256, 384, dtype=torch.long)
+        >>> model.loss(image, labels).backward()
+        >>> model(image).shape, model.segment(image).dtype
+        (torch.Size([1, 3, 256, 384]), torch.uint8)
     """
     if not isinstance(network, nn.Module):
         raise ArgumentError(

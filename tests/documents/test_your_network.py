@@ -8,7 +8,7 @@ import torch
 import deformsample
 from deformsample.cli.main import main
 from deformsample.conventions import Pixels
-from tests.documents.test_readme import DOCS, blocks
+from tests.documents.pages import DOCS, blocks, run_python
 from tests.helpers import SHORT, save
 
 PAGE = DOCS / "your_network.md"
@@ -19,7 +19,7 @@ def test_python_runs(number: int, image: Pixels, in_tmp: Path) -> None:
     save(in_tmp / "street.png", image)
     codes = blocks(PAGE, "python")
     assert len(codes) == 4
-    exec(compile(codes[number], str(PAGE), "exec"), {})
+    run_python(codes[number], PAGE)
 
 
 @pytest.mark.slow

@@ -45,6 +45,10 @@ class BlueMarble(SegmentationDataset):
             package.
         separate_lakes: whether lakes are a class of their own (ocean, land and lake), or water
             (water and land).
+
+    Example:
+        >>> [sample.name for sample in BlueMarble().samples() if sample.split == "val"][:2]
+        ['block03_band0', 'block03_band1']
     """
 
     def __init__(self, root: str | None = None, *, separate_lakes: bool = False) -> None:

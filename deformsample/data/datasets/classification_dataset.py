@@ -42,6 +42,15 @@ class ImageFolder(ClassificationDataset):
     Args:
         root: folder of the class folders.
         classes: names of the classes in order; ``None`` for all folders, sorted by name.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as root:
+        ...     for name in ("healthy", "ill"):
+        ...         Path(root, name).mkdir()
+        ...         Path(root, name, "a.png").touch()
+        ...     [(sample.name, sample.label) for sample in ImageFolder(root).samples()]
+        [('healthy/a', 0), ('ill/a', 1)]
     """
 
     def __init__(self, root: str | None, classes: list[str] | None = None) -> None:

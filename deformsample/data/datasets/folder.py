@@ -25,6 +25,18 @@ class Folder(SegmentationDataset):
         labels: content of label files: ``ids`` (one channel, 255 is ignored) or ``colours``.
         colour_threshold: for colours: channels above it become 255, others 0.
         ignored_colours: for colours: colours without a class; ``None`` ignores all unknown colours.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from PIL import Image
+        >>> with TemporaryDirectory() as root:
+        ...     for name, mode in (("images", "RGB"), ("labels", "L")):
+        ...         Path(root, name).mkdir()
+        ...         Image.new(mode, (96, 64)).save(Path(root, name, "a.png"))
+        ...     data = Folder(root, {"background": (0, 0, 0), "object": (255, 255, 255)})
+        ...     sample = data.samples()[0]
+        ...     sample.name, data.read_labels(sample).shape
+        ('a', (64, 96))
     """
 
     def __init__(
