@@ -12,7 +12,15 @@ import yaml
 from deformsample.cli.main import main
 from deformsample.errors import ArgumentError, DataError
 from deformsample.evaluation.plan import Method, Plan, Run, read_plan, runs
-from deformsample.evaluation.report import collect, markdown, read_csv, write_csv
+from deformsample.evaluation.report import (
+    Row,
+    accuracy_at_equal_time,
+    collect,
+    equivalent_samples,
+    markdown,
+    read_csv,
+    write_csv,
+)
 from deformsample.files.configs import find_config
 from tests.helpers import naming
 
@@ -190,6 +198,31 @@ def test_means_deviations_and_gains_over_the_best_baseline(tmp_path: Path) -> No
     table = markdown(plan, rows)
     assert "| c | 0.600 ± 0.000 (+50%)" in table
     assert "| a | 0.200 ± 0.141 (-50%)" in table
+
+
+def test_uniform_samples_and_time_for_the_same_accuracy() -> None:
+    plan = Plan(
+        configs=[],
+        methods={"uniform": Method(baseline=True), "other": Method()},
+        budgets={"a": (10, 10), "b": (20, 20), "c": (40, 40)},
+        classes=[],
+    )
+
+    def row(method: str, budget: str, miou: float, seconds: float) -> Row:
+        return Row(method, budget, [0], {"miou": [miou]}, {"seconds": seconds})
+
+    rows = [
+        row("uniform", "a", 0.5, 1.0),
+        row("uniform", "b", 0.6, 4.0),
+        row("uniform", "c", 0.7, 16.0),
+    ]
+    between = row("other", "a", 0.65, 2.0)  # half of the way from 400 to 1600, in logarithms
+    assert equivalent_samples(plan, rows, between) == "8.0 N"
+    assert accuracy_at_equal_time(plan, rows, between) == "0.550"
+    assert equivalent_samples(plan, rows, row("other", "b", 0.8, 2.0)) == ">4.0 N"
+    assert equivalent_samples(plan, rows, row("other", "b", 0.4, 2.0)) == "<0.2 N"
+    assert accuracy_at_equal_time(plan, rows, row("other", "b", 0.4, 32.0)) == "-"
+    assert equivalent_samples(plan, rows[:1], between) == "-"
 
 
 def test_a_sampler_is_trained_before_what_takes_it(tmp_path: Path) -> None:
