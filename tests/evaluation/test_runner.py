@@ -220,7 +220,7 @@ def test_uniform_samples_and_time_for_the_same_accuracy() -> None:
     assert equivalent_samples(plan, rows, between) == "8.0 N"
     assert accuracy_at_equal_time(plan, rows, between) == "0.550"
     assert equivalent_samples(plan, rows, row("other", "b", 0.8, 2.0)) == ">4.0 N"
-    assert equivalent_samples(plan, rows, row("other", "b", 0.4, 2.0)) == "<0.2 N"
+    assert equivalent_samples(plan, rows, row("other", "c", 0.4, 2.0)) == "<0.1 N"
     assert accuracy_at_equal_time(plan, rows, row("other", "b", 0.4, 32.0)) == "-"
     assert equivalent_samples(plan, rows[:1], between) == "-"
 
