@@ -22,6 +22,7 @@ from deformsample.checkpoints.archive import check_fits
 from deformsample.checkpoints.builder import architecture
 from deformsample.cli.arguments import named_task, resolve_configs
 from deformsample.cli.failures import reported
+from deformsample.data.augmentation import ignore_padding_by_default
 from deformsample.errors import ArgumentError
 from deformsample.files.configs import configs_folder
 from deformsample.training.kinds import KINDS
@@ -43,6 +44,7 @@ _NOISE = (
     r"Found \d+ module\(s\) in eval mode",  # frozen or streamed
     "Metric .* will save all targets and predictions",  # they are small
     ".*LeafSpec.* is deprecated",  # between Lightning and torch
+    r"\s*Dump of a value .*: a tuple is serialized as list",  # defaults of albumentations
 )
 """Warnings that need no action."""
 
@@ -61,6 +63,7 @@ class TrainCli(LightningCLI):
         self.run_name = name
         self.resources = resources
         self.kind = KINDS[task]
+        ignore_padding_by_default()
         defaults = [str(configs_folder() / file) for file in self.kind.defaults]
         per_command = {"default_config_files": defaults, "exit_on_error": False}
         super().__init__(
