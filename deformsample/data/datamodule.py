@@ -27,7 +27,7 @@ from deformsample.data.datasets.segmentation_dataset import SegmentationDataset,
 from deformsample.data.items import ClassificationSplit, SegmentationSplit, collate
 from deformsample.data.seeding import EpochOrder, SeededItems
 from deformsample.data.splits import RandomSplit, Split, Splitter
-from deformsample.errors import ArgumentError, DataError
+from deformsample.errors import ArgumentError, DataError, listed
 
 
 class ImageDataModule(pl.LightningDataModule, Generic[S]):
@@ -254,6 +254,11 @@ class SegmentationDataModule(ImageDataModule[SegmentationSample]):
         **options: Any,
     ) -> None:
         super().__init__(dataset, root, **options)
+        if other := [name for name in self.classes if not isinstance(name, str)]:
+            raise ArgumentError(
+                f"Expected names of `classes` to be text, but got {listed(other)}: put names such "
+                "as '1', 'no' and 'null' in quotes."
+            )
         self.shares: list[float] | None = None
 
     def state_dict(self) -> dict[str, Any]:
