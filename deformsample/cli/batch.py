@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -15,6 +16,7 @@ from deformsample.errors import ArgumentError, DataError, DeformsampleError
 from deformsample.files.images import image_files
 from deformsample.files.reading import read_text
 
+Item = TypeVar("Item")
 Work = Callable[[Path, Path], None]
 """Reads the first file and writes the second."""
 
@@ -49,7 +51,7 @@ def process_each(
     failures: dict[Path, str] = {}
     with ThreadPoolExecutor(options.jobs) as pool:
         jobs = {pool.submit(work, *pair): pair[0] for pair in todo}
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit="image", disable=None):
+        for job in with_progress(as_completed(jobs), len(jobs), "images"):
             try:
                 job.result()
             except DeformsampleError as error:
@@ -64,6 +66,23 @@ def process_each(
     if failures:
         first = next(failures[source] for source, _ in todo if source in failures)
         raise DataError(f"{len(failures)} of {len(todo)} images failed: {first}")
+
+
+def with_progress(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
+    """The items, with a progress bar on a terminal, or a line per tenth in a log file.
+
+    Args:
+        items: items that take time.
+        total: number of items; for fewer than ten, a log file has no lines.
+        label: what is processed.
+    """
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=label)
+        return
+    for done, item in enumerate(items, start=1):
+        yield item
+        if total >= 10 and done * 10 // total > (done - 1) * 10 // total:
+            print(f"{label}: {done} of {total}", file=sys.stderr, flush=True)
 
 
 def listed(inputs: Sequence[str]) -> list[Path]:

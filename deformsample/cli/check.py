@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
+from deformsample.cli.batch import with_progress
 from deformsample.cli.failures import one_line
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.configs import find_config, read_mapping
@@ -105,7 +104,7 @@ def _split(
 ) -> list[Checked]:
     from deformsample.data.checking import check_all
 
-    progress = partial(tqdm, total=len(samples), desc=split, disable=None)
+    progress = partial(with_progress, total=len(samples), label=split)
     checked = check_all(samples, check, jobs, progress)
     print(_summary(split, checked))
     return checked
