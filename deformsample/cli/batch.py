@@ -41,13 +41,23 @@ def add_batch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def process_each(
-    options: argparse.Namespace, work: Work, suffix: Callable[[Path], str] = lambda _: ".png"
+    options: argparse.Namespace,
+    work: Work,
+    suffix: Callable[[Path], str] = lambda _: ".png",
+    is_done: Callable[[Path, Path], bool] = lambda _, target: target.is_file(),
 ) -> None:
-    """Process every image; continue after failures, and report them at the end."""
+    """Process every image; continue after failures, and report them at the end.
+
+    Args:
+        options: those of :func:`add_batch_arguments`.
+        work: processes an image.
+        suffix: suffix of the target of an image.
+        is_done: whether the outputs of an image and its target exist, for ``--skip-existing``.
+    """
     if options.jobs < 1:
         raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
     targets = _targets(listed(options.images), options.output, suffix)
-    todo = [pair for pair in targets if not (options.skip_existing and pair[1].is_file())]
+    todo = [pair for pair in targets if not (options.skip_existing and is_done(*pair))]
     failures: dict[Path, str] = {}
     with ThreadPoolExecutor(options.jobs) as pool:
         jobs = {pool.submit(work, *pair): pair[0] for pair in todo}
