@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from deformsample.conventions import IGNORE_INDEX, Colour, Size
-from deformsample.files.label_maps import colours_from_ids, palette
+from deformsample.files.label_maps import colours_from_ids, overlay, palette
 from deformsample.geometry import to_pixels
 from deformsample.samplers.image_source import as_pixels
 
@@ -139,10 +139,8 @@ def overlay_pixels(
     image: Tensor, labels: Tensor, classes: Mapping[str, Colour], opacity: float = 0.5
 ) -> npt.NDArray[np.uint8]:
     """The pixels of :func:`draw_overlay`, (H, W, 3) uint8."""
-    grey = _grey(image)
-    mixed = (1 - opacity) * grey + opacity * _coloured(labels, classes)
-    known = (labels.cpu().numpy() != IGNORE_INDEX)[..., None]
-    return np.where(known, mixed, grey).astype(np.uint8)
+    ids = labels.cpu().numpy().astype(np.uint8)
+    return overlay(as_pixels(image), ids, palette(classes), opacity)
 
 
 def shown_points(grid: Tensor, size: Size, most: int = 45) -> npt.NDArray[np.float32]:

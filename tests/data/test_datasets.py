@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import albumentations as A
 import numpy as np
@@ -376,6 +377,12 @@ def test_augmentation_follows_the_seed(folder_tree: Path) -> None:
     second = [split[0]["image"] for _ in range(4)]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert not all(torch.equal(a, first[0]) for a in first)
+
+
+def test_class_names_that_are_no_text_are_named(folder_tree: Path) -> None:
+    classes: dict[Any, tuple[int, int, int]] = {False: (0, 0, 0), "object": (9, 9, 9), 1: (7, 7, 7)}
+    with pytest.raises(ArgumentError, match=naming("False", "1", "quotes")):
+        SegmentationDataModule(lambda root: Folder(root, classes), str(folder_tree))
 
 
 def test_a_split_without_images_is_named(folder_tree: Path) -> None:
