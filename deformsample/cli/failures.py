@@ -13,6 +13,9 @@ from deformsample.errors import DeformsampleError
 
 _WORKER = re.compile(r"Original Traceback.*\n\S*?(?:\w+Error): (?P<message>.*)\s*\Z", re.DOTALL)
 
+_KEY = re.compile(r'Parser key "([^"]+)":\s*')
+_CLASS = re.compile(r"Problem with given class_path '[^']+':\s*")
+
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 """Errors of a full or read-only disk, or of an exhausted quota."""
 
@@ -33,7 +36,7 @@ def reported(command: Callable[[], object], *, debug: bool) -> int:
     except ArgumentError as error:  # jsonargparse raises it too
         if debug:
             raise
-        return _print_error(str(error), 2)
+        return _print_error(_plain(str(error)), 2)
     except DeformsampleError as error:
         if debug:
             raise
@@ -44,6 +47,13 @@ def reported(command: Callable[[], object], *, debug: bool) -> int:
         what = error.filename or "logs"
         return _print_error(f"Cannot write {what}: {error.strerror}. Free some space.", 1)
     return 0
+
+
+def _plain(message: str) -> str:
+    """A message of jsonargparse with the whole key first, and without its own vocabulary."""
+    keys = _KEY.findall(message)
+    reason = _CLASS.sub("", _KEY.sub("", message)).replace("a typing.Literal[", "one of [")
+    return f"Invalid `{'.'.join(keys)}`: {reason}" if keys else reason
 
 
 def _not_twice(failed: threading.ExceptHookArgs) -> None:
