@@ -44,7 +44,8 @@ def run_command(step: Step) -> None:
         case ["deformsample", "fit", *rest]:
             code = main(["fit", *rest, *SHORT])
         case ["deformsample", "benchmark", *rest]:
-            code = main(["benchmark", *rest, *(f"--option={option}" for option in SHORT)])
+            one = ["--budget=1/8 per side", *(f"--option={option}" for option in SHORT)]
+            code = main(["benchmark", *rest, *one])
         case ["deformsample", *rest]:
             code = main(rest)
         case other:
@@ -85,8 +86,8 @@ def test_own_data_and_the_prediction(followed: Path) -> None:
 @pytest.mark.slow
 def test_how_many_samples(reader: Path) -> None:
     follow(DOCS / "how_many_samples.md")
-    table = (reader / "runs" / "benchmark" / "budgets" / "budgets.md").read_text()
-    assert table.count("boundary target") >= 3
+    table = (reader / "runs" / "benchmark" / "budgets" / "results.md").read_text()
+    assert "boundary target" in table
 
 
 @pytest.mark.slow
