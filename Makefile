@@ -14,8 +14,10 @@ quickstart: $(VENV)/.installed
 	rm -rf $(OUT)
 	$(BIN)/python train.py --config quickstart.yaml --output $(OUT)/learned
 	$(BIN)/python train.py --config quickstart.yaml --config method/uniform.yaml --output $(OUT)/uniform
-	$(BIN)/deformsample compare $(OUT)/learned/checkpoints/last.ckpt $(OUT)/uniform/checkpoints/last.ckpt \
-		--config quickstart.yaml --output $(OUT)/comparison.png
+	$(BIN)/deformsample measure $(OUT)/learned $(OUT)/uniform --config quickstart.yaml \
+		--split test
+	$(BIN)/deformsample compare $(OUT)/learned $(OUT)/uniform --config quickstart.yaml \
+		--split test --output $(OUT)/comparison.png
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"

@@ -63,7 +63,7 @@ def main() -> None:
     if not volumes.is_dir():
         write_volumes(volumes)
     config = options.output / "volumes.yaml"
-    config.write_text(yaml.safe_dump({"data": {"dataset": _DATASET}}))
+    config.write_text(yaml.safe_dump({"data": {"dataset": _DATASET}}, sort_keys=False))
     if not (run / "checkpoints" / "last.ckpt").is_file():
         _call(
             *("fit", "--config=brats.yaml", f"--config={config}", f"--data.root={volumes}"),

@@ -34,7 +34,7 @@ def card(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The lines of a model card: names and values.
 
     Args:
-        path: path of the checkpoint.
+        path: path of the checkpoint or folder.
         content: content of the checkpoint.
     """
     described = content["deformsample"]
@@ -42,7 +42,8 @@ def card(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     arguments: Mapping[str, Any] = described[part].get("init_args", {})
     weights = content["state_dict"]
     trained = [name for name in weights if name.startswith(f"{part}.")]
-    yield "file", f"{path}, {path.stat().st_size / 1e6:.1f} MB"
+    files = path.iterdir() if path.is_dir() else [path]
+    yield "file", f"{path}, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
     yield "classes", ", ".join(described["classes"])
     if downsampler := arguments.get("downsampler", {}).get("init_args", {}):
         size, sampler = downsampler.get("sampled_size"), downsampler["sampler"]
@@ -60,7 +61,8 @@ def card(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield part, _name(described[part])
     yield "network", _name(arguments.get("network", {}))
     yield "parameters", f"{sum(weights[name].numel() for name in trained):,}"
-    yield "trained", f"{content.get('epoch', -1) + 1} epochs, {content.get('global_step', 0)} steps"
+    if "global_step" in content:
+        yield "trained", f"{content['epoch'] + 1} epochs, {content['global_step']} steps"
     written: Mapping[str, Any] = described.get("card", {})
     if written.get("data"):
         yield "data", written["data"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -15,6 +16,7 @@ from deformsample.errors import ArgumentError, DataError, DeformsampleError
 from deformsample.files.images import image_files
 from deformsample.files.reading import read_text
 
+Item = TypeVar("Item")
 Work = Callable[[Path, Path], None]
 """Reads the first file and writes the second."""
 
@@ -39,17 +41,27 @@ def add_batch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def process_each(
-    options: argparse.Namespace, work: Work, suffix: Callable[[Path], str] = lambda _: ".png"
+    options: argparse.Namespace,
+    work: Work,
+    suffix: Callable[[Path], str] = lambda _: ".png",
+    is_done: Callable[[Path, Path], bool] = lambda _, target: target.is_file(),
 ) -> None:
-    """Process every image; continue after failures, and report them at the end."""
+    """Process every image; continue after failures, and report them at the end.
+
+    Args:
+        options: those of :func:`add_batch_arguments`.
+        work: processes an image.
+        suffix: suffix of the target of an image.
+        is_done: whether the outputs of an image and its target exist, for ``--skip-existing``.
+    """
     if options.jobs < 1:
         raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
     targets = _targets(listed(options.images), options.output, suffix)
-    todo = [pair for pair in targets if not (options.skip_existing and pair[1].is_file())]
+    todo = [pair for pair in targets if not (options.skip_existing and is_done(*pair))]
     failures: dict[Path, str] = {}
     with ThreadPoolExecutor(options.jobs) as pool:
         jobs = {pool.submit(work, *pair): pair[0] for pair in todo}
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit="image", disable=None):
+        for job in with_progress(as_completed(jobs), len(jobs), "images"):
             try:
                 job.result()
             except DeformsampleError as error:
@@ -64,6 +76,23 @@ def process_each(
     if failures:
         first = next(failures[source] for source, _ in todo if source in failures)
         raise DataError(f"{len(failures)} of {len(todo)} images failed: {first}")
+
+
+def with_progress(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
+    """The items, with a progress bar on a terminal, or a line per tenth in a log file.
+
+    Args:
+        items: items that take time.
+        total: number of items; for fewer than ten, a log file has no lines.
+        label: what is processed.
+    """
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=label)
+        return
+    for done, item in enumerate(items, start=1):
+        yield item
+        if total >= 10 and done * 10 // total > (done - 1) * 10 // total:
+            print(f"{label}: {done} of {total}", file=sys.stderr, flush=True)
 
 
 def listed(inputs: Sequence[str]) -> list[Path]:

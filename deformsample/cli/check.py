@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
+from deformsample.cli.batch import with_progress
 from deformsample.cli.failures import one_line
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.configs import find_config, read_mapping
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
         SegmentationSample,
     )
     from deformsample.data.checking import Checked, Finding, Sample
+
+
+UNITS = {"segmentation": "labelled pixels", "classification": "images"}
+"""What the shares of classes count, by task."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,18 +66,22 @@ def run(options: argparse.Namespace) -> None:
     except DataError as error:  # such as an image of a split file without labels
         splits, faults = {"all": samples}, [*faults, str(error)]
     checked = {
-        split: _split(split, in_split, check, names, options.jobs)
-        for split, in_split in splits.items()
+        split: _split(split, in_split, check, options.jobs) for split, in_split in splits.items()
     }
+    if names:
+        print("\n".join(_share_table(checked, names, UNITS[task])))
     findings = [f for in_split in checked.values() for sample in in_split for f in sample.findings]
     findings += [Finding(fault, fatal=True) for fault in faults]
     findings += [*equal_images(checked), *_empty(checked, names)]
     for finding in sorted(findings, key=lambda finding: not finding.fatal):
         print(one_line(("error: " if finding.fatal else "note: ") + finding.text))
     errors = sum(finding.fatal for finding in findings)
+    notes = len(findings) - errors
     if errors:
-        raise DataError(f"{errors} faults of the data would stop training: see above.")
-    print(f"nothing would stop training; {len(findings)} notes")
+        raise DataError(
+            f"Expected a data set without errors, but found {errors}: correct those listed above."
+        )
+    print("no errors" + (f", {notes} note{'s' * (notes > 1)}" if notes else ""))
 
 
 def _segmentation(data: SegmentationDataModule) -> Callable[[SegmentationSample], Checked]:
@@ -93,20 +100,17 @@ def _split(
     split: str,
     samples: Sequence[Sample],
     check: Callable[[Sample], Checked],
-    names: list[str],
     jobs: int,
 ) -> list[Checked]:
     from deformsample.data.checking import check_all
 
-    progress = partial(tqdm, total=len(samples), desc=split, disable=None)
+    progress = partial(with_progress, total=len(samples), label=split)
     checked = check_all(samples, check, jobs, progress)
-    print(_summary(split, checked, names))
+    print(_summary(split, checked))
     return checked
 
 
-def _summary(split: str, checked: Sequence[Checked], names: Sequence[str]) -> str:
-    from deformsample.data.checking import class_shares
-
+def _summary(split: str, checked: Sequence[Checked]) -> str:
     sizes = sorted(
         {sample.size for sample in checked if sample.counts is not None},
         key=lambda size: size[0] * size[1],
@@ -114,9 +118,22 @@ def _summary(split: str, checked: Sequence[Checked], names: Sequence[str]) -> st
     if not sizes:
         return f"{split}: {len(checked)} images"
     ends = " to ".join(f"{h} x {w}" for h, w in dict.fromkeys((sizes[0], sizes[-1])))
-    shares = class_shares(checked, names)
-    listed = ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
-    return f"{split}: {len(checked)} images of {ends} pixels" + (f"; {listed}" if names else "")
+    return f"{split}: {len(checked)} images of {ends} pixels"
+
+
+def _share_table(
+    checked: dict[str, list[Checked]], names: Sequence[str], unit: str
+) -> Iterator[str]:
+    """The lines of a table of classes in the order of their ids, with their shares by split."""
+    from deformsample.data.checking import class_shares
+
+    shares = [class_shares(samples, names) for samples in checked.values() if samples]
+    width = max(map(len, ("class", *names)))
+    yield f"class shares of {unit}:"
+    yield f"{'id':>4}  {'class':{width}}" + "".join(f"{x:>9}" for x, y in checked.items() if y)
+    for class_id, name in enumerate(names):
+        values = "".join(f"{of_split[name]:9.2%}" for of_split in shares)
+        yield f"{class_id:4}  {name:{width}}{values}"
 
 
 def _empty(checked: dict[str, list[Checked]], names: Sequence[str]) -> list[Finding]:

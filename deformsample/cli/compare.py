@@ -71,8 +71,9 @@ def run(options: argparse.Namespace) -> None:
     models = {
         name: load(name, options.device, options.trust, kind=SegmentationModel) for name in given
     }
-    classes = _common_classes(list(models.values()))
-    image, ground_truth = _image_and_ground_truth(options)
+    image, ground_truth, classes = _source(options)
+    if models:
+        classes = _common_classes(list(models.values()))
     pictures = _titled(_pictures(options, models, image), options.models)
     if options.regions is not None:
         _draw_regions(image, ground_truth, pictures, classes, options.regions)
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
     _print_scores(scores)
     if options.output.suffix == ".html":
         source = options.image or f"{options.config}, {options.split} {options.index}"
-        title = f"{Path(source).name}: {' or '.join(p.title for p in pictures)}"
+        title = f"{Path(source).name}: {', '.join(p.title for p in pictures)}"
         page = comparison_page(image, ground_truth, pictures, classes, scores, title)
         with atomic_write(options.output) as partial:
             partial.write_text(page, encoding="utf-8", errors="backslashreplace")
@@ -91,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _common_classes(models: Sequence[SegmentationModel]) -> Mapping[str, Colour]:
-    classes = models[0].classes if models else {}
+    classes = models[0].classes
     if any(list(model.classes) != list(classes) for model in models):
         given = [list(model.classes) for model in models]
         raise ArgumentError(f"Expected checkpoints with the same classes, but got {given}.")
@@ -213,13 +214,14 @@ def _write(figure: Figure, target: Path) -> None:
     print(target)
 
 
-def _image_and_ground_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
+def _source(options: argparse.Namespace) -> tuple[Tensor, Tensor | None, Mapping[str, Colour]]:
+    """The image, and the ground truth and the classes of its data set."""
     from deformsample.data import SegmentationSplit
     from deformsample.data.from_config import build_data, read_config
     from deformsample.inference.inputs import as_batch
 
     if options.image is not None:
-        return as_batch(options.image)[0], None
+        return as_batch(options.image)[0], None, {}
     data = build_data(read_config(options.config), options.root, options.config)
     samples = data.splits[options.split]
     if not 0 <= options.index < len(samples):
@@ -228,4 +230,4 @@ def _image_and_ground_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor
             f"got {options.index}."
         )
     item = SegmentationSplit(data.dataset, samples)[options.index]
-    return item["image"], item["labels"]
+    return item["image"], item["labels"], data.dataset.classes

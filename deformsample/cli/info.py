@@ -24,7 +24,7 @@ _ERROR = "val/segmentation"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("checkpoints", metavar="CKPT", type=Path, nargs="+")
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="checkpoint, or shipped model")
     parser.add_argument(
         "--figure",
         type=Path,
@@ -36,11 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the cards of checkpoints."""
-    from deformsample.checkpoints.archive import read_checkpoint
     from deformsample.checkpoints.card import card
+    from deformsample.checkpoints.sources import find_model, read_model
 
-    contents = [read_checkpoint(path) for path in options.checkpoints]
-    for index, (path, content) in enumerate(zip(options.checkpoints, contents, strict=True)):
+    paths = [find_model(model) for model in options.models]
+    contents = [read_model(path) for path in paths]
+    for index, (path, content) in enumerate(zip(paths, contents, strict=True)):
         with _card_of(path):
             lines = list(card(path, content))
         width = max(len(name) for name, _ in lines)
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
         for name, value in lines:
             print(one_line(f"{name:{width}}  {value}"))
     if options.figure is not None:
-        figure = _figure(options.checkpoints, contents)
+        figure = _figure(paths, contents)
         with atomic_write(options.figure) as partial:
             figure.savefig(partial, dpi=150)
         print(options.figure)

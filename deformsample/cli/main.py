@@ -17,12 +17,13 @@ from deformsample.cli.arguments import add_common
 from deformsample.cli.failures import reported
 
 COMMANDS = {
+    "demo": "segment shipped images with shipped models, and compare them with uniform sampling",
     "downsample": "downsample images to PNG files with their sampling grids",
     "segment": "write the label map of each image",
     "restore": "restore images of `downsample` to full size; needs no checkpoint",
     "compare": "compare how methods sample, restore and segment an image",
     "check": "read a whole data set, and list all errors",
-    "measure": "measure accuracy, upper bound and cost of a checkpoint, as JSON",
+    "measure": "measure accuracy, upper bound and cost of models",
     "benchmark": "train and measure methods, budgets and seeds; can be resumed",
     "tiles": "accuracy, time and memory of a checkpoint on whole images and on tiles",
     "export": "export a checkpoint as ONNX or for torch.export, for images of one size",

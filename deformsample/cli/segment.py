@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from deformsample.cli.batch import add_batch_arguments, process_each
+from deformsample.cli.failures import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("model", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
     add_batch_arguments(parser)
+    parser.add_argument(
+        "--overlay",
+        action="store_true",
+        help="also write the images with the colours of their classes, to DIR/overlays",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Segment every image."""
-    from deformsample.files.label_maps import palette, write_indexed
+    from tqdm import tqdm
+
+    from deformsample.files.images import read_image, write_image
+    from deformsample.files.label_maps import overlay, palette, write_indexed
     from deformsample.files.label_tiff import write_label_tiff
     from deformsample.files.slides import is_large
     from deformsample.inference.inputs import open_source
@@ -30,7 +40,26 @@ def run(options: argparse.Namespace) -> None:
         if is_large(source):
             with open_source(source, model.device) as image:
                 write_label_tiff(model.label_bands(image), image.size, model.classes, target)
-        else:
-            write_indexed(target, model.segment(source), colours)
+            if options.overlay:
+                reason = "only images that are read whole have overlays"
+                tqdm.write(one_line(f"no overlay of {source}: {reason}"), file=sys.stderr)
+            return
+        pixels = read_image(source)
+        labels = model.segment(pixels)
+        if options.overlay:
+            write_image(_overlay_file(target), overlay(pixels, labels, colours))
+        write_indexed(target, labels, colours)
 
-    process_each(options, work, suffix=lambda source: ".tif" if is_large(source) else ".png")
+    def is_done(source: Path, target: Path) -> bool:
+        needs_overlay = options.overlay and not is_large(source)
+        return target.is_file() and (not needs_overlay or _overlay_file(target).is_file())
+
+    def suffix(source: Path) -> str:
+        return ".tif" if is_large(source) else ".png"
+
+    process_each(options, work, suffix, is_done)
+
+
+def _overlay_file(target: Path) -> Path:
+    """The overlay of a label map, in a folder of its own: other commands read whole folders."""
+    return target.parent / "overlays" / f"{target.stem}.jpg"

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -22,9 +23,11 @@ from deformsample.checkpoints.archive import check_fits
 from deformsample.checkpoints.builder import architecture
 from deformsample.cli.arguments import named_task, resolve_configs
 from deformsample.cli.failures import reported
+from deformsample.data.augmentation import ignore_padding_by_default
 from deformsample.errors import ArgumentError
 from deformsample.files.configs import configs_folder
 from deformsample.training.kinds import KINDS
+from deformsample.training.progress import LineProgress
 from deformsample.training.resuming import AtomicCheckpointIO, ResumableCSVLogger, StepSeeds
 from deformsample.training.run_folder import LAST, is_first_process, last_checkpoint, run_folder
 
@@ -43,6 +46,7 @@ _NOISE = (
     r"Found \d+ module\(s\) in eval mode",  # frozen or streamed
     "Metric .* will save all targets and predictions",  # they are small
     ".*LeafSpec.* is deprecated",  # between Lightning and torch
+    r"\s*Dump of a value .*: a tuple is serialized as list",  # defaults of albumentations
 )
 """Warnings that need no action."""
 
@@ -61,6 +65,7 @@ class TrainCli(LightningCLI):
         self.run_name = name
         self.resources = resources
         self.kind = KINDS[task]
+        ignore_padding_by_default()
         defaults = [str(configs_folder() / file) for file in self.kind.defaults]
         per_command = {"default_config_files": defaults, "exit_on_error": False}
         super().__init__(
@@ -142,6 +147,8 @@ class TrainCli(LightningCLI):
         if parts.trainer.logger is None:
             metrics = ResumableCSVLogger(logs, step)
             kwargs["logger"] = [*_tensorboard(logs, step if resume else None), metrics]
+        if not sys.stdout.isatty() and parts.trainer.enable_progress_bar is not False:
+            parts.trainer.callbacks = _with_progress(parts.trainer.callbacks or [])
         trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
         trainer.callbacks.insert(0, StepSeeds())  # type: ignore[attr-defined]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
@@ -174,6 +181,12 @@ def link(parser: LightningArgumentParser, part: str) -> None:
             f"model.{part}.init_args.network.init_args.{name}",
             apply_on="instantiate",
         )
+
+
+def _with_progress(callbacks: list[Callback]) -> list[Callback]:
+    """The callbacks with progress for a log file, unless they have any."""
+    bars = [callback for callback in callbacks if isinstance(callback, ProgressBar)]
+    return callbacks if bars else [*callbacks, LineProgress()]
 
 
 def _tensorboard(folder: str, purge_step: int | None) -> list[TensorBoardLogger]:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 from typing_extensions import override
 
+from deformsample.data.augmentation import Augmentation
 from deformsample.data.cache import DecodedCache
 from deformsample.data.datasets.classification_dataset import (
     ClassificationDataset,
@@ -23,10 +24,10 @@ from deformsample.data.datasets.classification_dataset import (
 )
 from deformsample.data.datasets.image_dataset import ImageDataset, S
 from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
-from deformsample.data.items import BasicTransform, ClassificationSplit, SegmentationSplit, collate
+from deformsample.data.items import ClassificationSplit, SegmentationSplit, collate
 from deformsample.data.seeding import EpochOrder, SeededItems
 from deformsample.data.splits import RandomSplit, Split, Splitter
-from deformsample.errors import ArgumentError, DataError
+from deformsample.errors import ArgumentError, DataError, listed
 
 
 class ImageDataModule(pl.LightningDataModule, Generic[S]):
@@ -44,7 +45,8 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
         batch_size: images per step and device. Images of different sizes need 1.
         num_workers: processes that read images; they persist between epochs.
         augmentation: albumentations transforms for training, applied to images and labels at full
-            resolution.
+            resolution. In configs, ``fill_mask`` is 255 by default: pixels that a transform pads
+            have no class.
         predict_split: the split for ``predict``.
         cache: folder for decoded images, which later epochs and runs memory-map instead of decoding
             the files again; ``None`` decodes every time. It needs 3 bytes per pixel, and 1 per
@@ -59,7 +61,7 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
         splitter: Splitter | None = None,
         batch_size: int = 4,
         num_workers: int = 2,
-        augmentation: list[BasicTransform] | None = None,
+        augmentation: list[Augmentation] | None = None,
         predict_split: Split = "val",
         cache: str | None = None,
         cache_gigabytes: float | None = None,
@@ -169,7 +171,7 @@ class ImageDataModule(pl.LightningDataModule, Generic[S]):
         return self._evaluation_loader(self.predict_split)
 
     @abstractmethod
-    def _items(self, samples: Sequence[S], augmentation: Sequence[BasicTransform]) -> Dataset[Any]:
+    def _items(self, samples: Sequence[S], augmentation: Sequence[Augmentation]) -> Dataset[Any]:
         """A torch data set that reads and augments samples."""
 
     def _part(self, split: Split) -> Any:
@@ -252,6 +254,11 @@ class SegmentationDataModule(ImageDataModule[SegmentationSample]):
         **options: Any,
     ) -> None:
         super().__init__(dataset, root, **options)
+        if other := [name for name in self.classes if not isinstance(name, str)]:
+            raise ArgumentError(
+                f"Expected names of `classes` to be text, but got {listed(other)}: put names such "
+                "as '1', 'no' and 'null' in quotes."
+            )
         self.shares: list[float] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -279,7 +286,7 @@ class SegmentationDataModule(ImageDataModule[SegmentationSample]):
 
     @override
     def _items(
-        self, samples: Sequence[SegmentationSample], augmentation: Sequence[BasicTransform]
+        self, samples: Sequence[SegmentationSample], augmentation: Sequence[Augmentation]
     ) -> SegmentationSplit:
         return SegmentationSplit(self.dataset, samples, augmentation, self.cache)
 
@@ -316,6 +323,6 @@ class ClassificationDataModule(ImageDataModule[ClassificationSample]):
 
     @override
     def _items(
-        self, samples: Sequence[ClassificationSample], augmentation: Sequence[BasicTransform]
+        self, samples: Sequence[ClassificationSample], augmentation: Sequence[Augmentation]
     ) -> ClassificationSplit:
         return ClassificationSplit(samples, self.level, augmentation, self.cache)

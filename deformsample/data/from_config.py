@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from jsonargparse import ArgumentParser
 
 from deformsample.data import SegmentationDataModule
+from deformsample.data.augmentation import ignore_padding_by_default
 from deformsample.data.datamodule import ImageDataModule
 from deformsample.errors import ArgumentError, DeformsampleError
 from deformsample.files.configs import find_config, read_mapping
@@ -50,6 +51,7 @@ def build_any_data(
         ArgumentError: the section does not describe a data set.
     """
     given = {} if root is None else {"root": root}
+    ignore_padding_by_default()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, "data")
     section = content.get("data") or {}

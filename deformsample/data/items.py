@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,18 +15,13 @@ from torch.utils.data import Dataset
 from typing_extensions import override
 
 from deformsample.conventions import Pixels
+from deformsample.data.augmentation import Augmentation, Compose
 from deformsample.data.cache import DecodedCache
 from deformsample.data.datasets.classification_dataset import ClassificationSample
 from deformsample.data.datasets.image_dataset import S
 from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.levels import read_level
-
-# Set before the only import of albumentations, which otherwise checks for updates online.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-
-from albumentations import BasicTransform as BasicTransform  # for the data module
-from albumentations import Compose
 
 
 class SegmentationItem(TypedDict):
@@ -94,7 +88,7 @@ class ImageSplit(Dataset[Any], Generic[S]):
     def __init__(
         self,
         samples: Sequence[S],
-        augmentation: Sequence[BasicTransform] = (),
+        augmentation: Sequence[Augmentation] = (),
         cache: DecodedCache | None = None,
     ) -> None:
         self.samples = samples
@@ -138,7 +132,7 @@ class SegmentationSplit(ImageSplit[SegmentationSample]):
         self,
         dataset: SegmentationDataset,
         samples: Sequence[SegmentationSample],
-        augmentation: Sequence[BasicTransform] = (),
+        augmentation: Sequence[Augmentation] = (),
         cache: DecodedCache | None = None,
     ) -> None:
         super().__init__(samples, augmentation, cache)
@@ -185,7 +179,7 @@ class ClassificationSplit(ImageSplit[ClassificationSample]):
         self,
         samples: Sequence[ClassificationSample],
         level: int = 0,
-        augmentation: Sequence[BasicTransform] = (),
+        augmentation: Sequence[Augmentation] = (),
         cache: DecodedCache | None = None,
     ) -> None:
         super().__init__(samples, augmentation, cache)

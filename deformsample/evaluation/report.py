@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -138,6 +139,42 @@ def best_baseline(plan: Plan, rows: Sequence[Row], budget: str, name: str) -> fl
     return max(values, default=math.nan)
 
 
+def equivalent_samples(plan: Plan, rows: Sequence[Row], row: Row) -> str:
+    """The relative number of samples with which the baselines have the same mean IoU.
+
+    Log-interpolated between the budgets; with ``<`` or ``>`` outside of them.
+    """
+    samples = math.prod(plan.budgets[row.budget])
+    curve = _baseline_curve(plan, rows, lambda r: float(math.prod(plan.budgets[r.budget])))
+    if len(curve) < 2:
+        return "-"
+    counts, accuracies = zip(*curve, strict=True)
+    value = row.mean("miou")
+    sign = "<" if value < accuracies[0] else ">" if value > accuracies[-1] else ""
+    count = math.exp(float(np.interp(value, accuracies, np.log(counts))))
+    return f"{sign}{count / samples:.1f} N"
+
+
+def accuracy_at_equal_time(plan: Plan, rows: Sequence[Row], row: Row) -> str:
+    """The mean IoU of the baselines in the time of a row, log-interpolated between budgets."""
+    curve = _baseline_curve(plan, [r for r in rows if r.cost], lambda r: r.cost["seconds"])
+    if len(curve) < 2 or not curve[0][0] <= row.cost["seconds"] <= curve[-1][0]:
+        return "-"
+    seconds, accuracies = zip(*curve, strict=True)
+    return f"{np.interp(math.log(row.cost['seconds']), np.log(seconds), accuracies):.3f}"
+
+
+def _baseline_curve(
+    plan: Plan, rows: Sequence[Row], amount: Callable[[Row], float]
+) -> list[tuple[float, float]]:
+    """Amounts and mean IoU of the baselines; the best with at most each amount, ascending."""
+    points = sorted(
+        (amount(row), row.mean("miou")) for row in rows if plan.methods[row.method].baseline
+    )
+    best = np.maximum.accumulate([accuracy for _, accuracy in points]).tolist()
+    return list({x: y for (x, _), y in zip(points, best, strict=True)}.items())
+
+
 def markdown(plan: Plan, rows: Sequence[Row]) -> str:
     """Two tables per budget: accuracy and cost of the methods."""
     blocks = []
@@ -147,7 +184,7 @@ def markdown(plan: Plan, rows: Sequence[Row]) -> str:
             blocks.append(f"### {budget}: {height} x {width} samples")
             blocks.append(_accuracy_table(plan, rows, shown))
             if any(row.cost for row in shown):
-                blocks.append(_cost_table(shown))
+                blocks.append(_cost_table(plan, rows, shown))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -159,7 +196,7 @@ def _accuracy_table(plan: Plan, rows: Sequence[Row], shown: Sequence[Row]) -> st
         "miou_warped": "warped mean IoU",
         "upper_bound": "oracle upper bound",
     }
-    lines = [["method", *columns.values(), "runs"]]
+    lines = [["method", *columns.values(), "uniform samples for this mean IoU", "runs"]]
     for row in shown:
         cells = [row.method]
         for key in columns:
@@ -167,13 +204,14 @@ def _accuracy_table(plan: Plan, rows: Sequence[Row], shown: Sequence[Row]) -> st
             is_class = key.startswith("iou/") and base > 0
             gain = f" ({row.mean(key) / base - 1:+.0%})" if is_class else ""
             cells.append(_value(row, key) + gain)
-        lines.append([*cells, str(len(row.seeds))])
+        lines.append([*cells, equivalent_samples(plan, rows, row), str(len(row.seeds))])
     return table(lines)
 
 
-def _cost_table(shown: Sequence[Row]) -> str:
+def _cost_table(plan: Plan, rows: Sequence[Row], shown: Sequence[Row]) -> str:
     names = ("decode", *STAGES)
-    lines = [["method", "MACs", "memory", *(f"{n} (ms)" for n in names), "all but decode (ms)"]]
+    last = ("all but decode (ms)", "mean IoU", "uniform mean IoU in this time")
+    lines = [["method", "MACs", "memory", *(f"{n} (ms)" for n in names), *last]]
     for row in shown:
         if row.cost:
             memory = f"{row.cost['megabytes']:.0f} MB" if "megabytes" in row.cost else "-"
@@ -182,6 +220,8 @@ def _cost_table(shown: Sequence[Row]) -> str:
                     *(row.method, f"{row.cost['gigamacs']:.2f} G", memory),
                     *(f"{row.cost[f'seconds/{name}'] * 1e3:.1f}" for name in names),
                     f"{row.cost['seconds'] * 1e3:.0f}",
+                    f"{row.mean('miou'):.3f}",
+                    accuracy_at_equal_time(plan, rows, row),
                 ]
             )
     return table(lines)
@@ -203,46 +243,47 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
-    """Accuracy against samples, and against seconds, with one pair of panels per class."""
-    timed = any(row.cost for row in rows)
-    figure = Figure(
-        figsize=(4.6 * (1 + timed) + 2.2, 3.4 * len(plan.classes)), layout="constrained"
-    )
-    axes = figure.subplots(len(plan.classes), 1 + timed, squeeze=False)
+    """Accuracy against samples, multiply-adds and seconds: a row per class, and for the means."""
+    amounts: dict[str, Callable[[Row], float]] = {
+        "samples per image": lambda row: math.prod(plan.budgets[row.budget])
+    }
+    if any(row.cost for row in rows):
+        amounts["10^9 multiply-adds per image"] = lambda row: row.cost.get("gigamacs", math.nan)
+        amounts["seconds per image, without decoding"] = lambda row: row.cost.get(
+            "seconds", math.nan
+        )
+    accuracies = {f"iou/{name}": f"IoU, {name}" for name in plan.classes}
+    accuracies |= {"miou": "mean IoU", "boundary_iou": "boundary IoU"}
+    figure = Figure(figsize=(4.4 * len(amounts) + 2.2, 3.2 * len(accuracies)), layout="constrained")
+    axes = figure.subplots(len(accuracies), len(amounts), squeeze=False)
     done = {row.method for row in rows}
     shown = [name for name, method in plan.methods.items() if method.shown and name in done]
-    for name, panels in zip(plan.classes, axes, strict=True):
-        for index, method in enumerate(shown):
-            selected = [row for row in rows if row.method == method]
-            _curve(panels[0], selected, f"iou/{name}", plan, index)
-            if timed:
-                _curve(panels[1], [row for row in selected if row.cost], f"iou/{name}", None, index)
-        panels[0].set_ylabel(f"IoU, {name}")
-        panels[0].set_xlabel("samples per image")
-        if timed:
-            panels[1].set_xlabel("seconds per image, without decoding")
-        for panel in panels:
+    for (key, title), panels in zip(accuracies.items(), axes, strict=True):
+        panels[0].set_ylabel(title)
+        for (label, amount), panel in zip(amounts.items(), panels, strict=True):
+            for index, method in enumerate(shown):
+                selected = [row for row in rows if row.method == method and key in row.accuracy]
+                _curve(panel, [(amount(row), row) for row in selected], key, index)
+            panel.set_xlabel(label)
             low, high = panel.get_xlim()
             if low > 0 and high / low > _DECADE:
                 panel.set_xscale("log")
             panel.grid(visible=True, which="both", alpha=0.25)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles, labels = axes[-2, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize="small")
     return figure
 
 
-def _curve(axes: Axes, rows: Sequence[Row], key: str, plan: Plan | None, index: int) -> None:
-    points = [row for row in rows if key in row.accuracy]
-    if not points:
+def _curve(axes: Axes, points: Sequence[tuple[float, Row]], key: str, index: int) -> None:
+    known = [(x, row) for x, row in points if not math.isnan(x)]
+    if not known:
         return
-    x = [math.prod(plan.budgets[r.budget]) if plan else r.cost["seconds"] for r in points]
-    y = [row.mean(key) for row in points]
-    spread = [0.0 if math.isnan(row.deviation(key)) else row.deviation(key) for row in points]
+    deviations = [row.deviation(key) for _, row in known]
     axes.errorbar(
-        x,
-        y,
-        yerr=spread,
-        label=points[0].method,
+        [x for x, _ in known],
+        [row.mean(key) for _, row in known],
+        yerr=[0.0 if math.isnan(deviation) else deviation for deviation in deviations],
+        label=known[0][1].method,
         color=OKABE_ITO[index % len(OKABE_ITO)],
         marker=_MARKERS[index % len(_MARKERS)],
         linestyle="-" if index < len(OKABE_ITO) else "--",

@@ -79,6 +79,23 @@ def colours_from_ids(ids: Pixels, table: Sequence[Colour]) -> Pixels:
     return lookup[ids]
 
 
+def overlay(pixels: Pixels, ids: Pixels, table: Sequence[Colour], opacity: float = 0.5) -> Pixels:
+    """The classes' colours over the grey image; ignored pixels show the image only.
+
+    Args:
+        pixels: (h, w, 3).
+        ids: (h, w) class ids.
+        table: the colour of each class.
+        opacity: opacity of the colours, in [0, 1].
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    grey = Image.fromarray(pixels).convert("L").convert("RGB")
+    mixed = Image.blend(grey, Image.fromarray(colours_from_ids(ids, table)), opacity)
+    return np.where((ids == IGNORE_INDEX)[..., None], np.asarray(grey), np.asarray(mixed))
+
+
 def palette(classes: Mapping[str, Colour]) -> list[Colour]:
     """The colours of the classes, in the order of their ids."""
     return list(classes.values())

@@ -8,9 +8,9 @@ from typing import TypeVar, overload
 
 import torch
 
-from deformsample.checkpoints.archive import check_description, read_checkpoint, weights_of
+from deformsample.checkpoints.archive import check_description, weights_of
 from deformsample.checkpoints.builder import build_part, load_weights_into
-from deformsample.checkpoints.model_folder import read_folder
+from deformsample.checkpoints.sources import find_model, read_model
 from deformsample.classifiers import Classifier
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError, CheckpointError
@@ -52,8 +52,8 @@ def load(
     """Load a trained model.
 
     Args:
-        path: checkpoint of a training, such as ``last.ckpt``, or folder of
-            :meth:`.Model.save_pretrained`.
+        path: checkpoint such as ``last.ckpt``, folder of a run (its last checkpoint) or of
+            :meth:`.Model.save_pretrained`, or name of a model of the package: ``blue-marble``.
         device: device of the model; ``None`` for a GPU if there is one.
         trust: further packages whose networks the file can name; they are imported.
         kind: expected class, :class:`.SegmentationModel` or :class:`.ClassificationModel`; ``None``
@@ -67,16 +67,11 @@ def load(
         CheckpointError: no such file, no model of this package, another kind, or a file that names
             classes other than networks of trusted packages. No code in the file is executed.
     """
-    source = Path(path).expanduser()
     chosen = chosen_device(device)
-    if source.is_dir():
-        description, weights = read_folder(source)
-        part = check_description(description, source)
-    else:
-        content = read_checkpoint(source)
-        description = content["deformsample"]
-        part = check_description(description, source)
-        weights = weights_of(content, f"{part}.")
+    source = find_model(path)
+    content = read_model(source)
+    description = content["deformsample"]
+    part = check_description(description, source)
     described = SegmentationModel if part == "segmenter" else ClassificationModel
     if kind is not None and not issubclass(described, kind):
         raise CheckpointError(
@@ -89,7 +84,7 @@ def load(
     else:
         classifier = build_part(Classifier, description[part], source, trust)
         model = ClassificationModel(classifier, description)
-    load_weights_into(model.part, weights, source)
+    load_weights_into(model.part, weights_of(content, f"{part}."), source)
     return model.to(chosen)
 
 

@@ -6,6 +6,7 @@ from deformsample.networks.edge_regressor import EdgeRegressor
 from deformsample.networks.fixed_logits import FixedDensityLogits
 from deformsample.networks.hrnet import HRNet
 from deformsample.networks.streaming import Streamed
+from deformsample.networks.timm_unet import TimmUNet
 from deformsample.networks.torchvision_network import TorchvisionNetwork
 from deformsample.networks.unet import UNet
 
@@ -17,6 +18,7 @@ __all__ = [
     "HRNet",
     "Streamed",
     "TimmClassifier",
+    "TimmUNet",
     "TorchvisionNetwork",
     "UNet",
 ]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from deformsample.errors import ArgumentError
+from deformsample.errors import ArgumentError, listed
 
 _NO_PICKLES = frozenset({".npz", ".safetensors"})
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_PROBE_SECONDS = 5
 
 
 def backbone(name: str, weights: str | None, **options: Any) -> Any:
@@ -23,7 +29,8 @@ def timm_model(name: str, weights: str | None, **options: Any) -> Any:
     Args:
         name: name of the model in timm.
         weights: ``None`` for random weights, ``"hub"`` for pretrained weights (downloaded once by
-            timm), or the path of a file.
+            timm), ``"auto"`` for pretrained weights or, with a warning, random ones if they cannot
+            be downloaded, or the path of a file.
         options: further arguments of ``timm.create_model``.
 
     Raises:
@@ -35,36 +42,100 @@ def timm_model(name: str, weights: str | None, **options: Any) -> Any:
         raise ArgumentError(
             f"Expected the `name` of a timm model, but got {name!r}: see `timm.list_models()`."
         )
-    overlay = None
-    if weights not in (None, "hub"):
-        file = Path(str(weights)).expanduser()
-        if not file.is_file():
-            raise ArgumentError(
-                f"Expected `weights` to be null, 'hub' or a file, but there is no file {file}."
-            )
-        _check_plain(file)
-        overlay = {"file": str(file)}
+    seed = torch.get_rng_state()
+    random: nn.Module = timm.create_model(name, **options)
+    if weights is None:
+        return random
     try:
-        return timm.create_model(
-            name,
-            pretrained=weights is not None,
-            pretrained_cfg_overlay=overlay,
-            **options,
-        )
+        overlay = None if weights in ("auto", "hub") else {"file": str(_plain_file(weights))}
+        if overlay is None:
+            _check_hub(name)
+        torch.set_rng_state(seed)
+        with _without_lists_of_keys():
+            model: nn.Module = timm.create_model(
+                name, pretrained=True, pretrained_cfg_overlay=overlay, **options
+            )
+    except ArgumentError:
+        raise
     except Exception as error:
-        if weights is None:
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        if weights == "auto":
+            _warn(
+                f"Cannot download the pretrained weights of {name}, so its weights are random: "
+                f"{reason}. Set a file with `--model.segmenter.network.weights=PATH`, or accept "
+                "random weights with `--model.segmenter.network.weights=null`."
+            )
+            return random
         raise ArgumentError(
-            f"Cannot load weights for {name} from {weights!r}: {reason} Set a file with "
+            f"Cannot load weights for {name} from {weights!r}: {reason}. Set a file with "
             "`weights: PATH`, or train from random weights with `weights: null`."
         ) from error
+    _check_loaded(model, random, f"{name} from {weights!r}")
+    return model
 
 
-def _check_plain(file: Path) -> None:
+def _check_hub(name: str) -> None:
+    """Check that weights are cached or the hub answers, which downloads try for minutes.
+
+    Raises:
+        Exception: any, if the hub cannot be reached.
+    """
+    import timm
+    from huggingface_hub import constants, get_session, try_to_load_from_cache
+
+    config = timm.models.get_pretrained_cfg(name)
+    hub_id = config and config.hf_hub_id
+    files = (try_to_load_from_cache(hub_id, file) for file in _HUB_FILES if hub_id)
+    if not any(isinstance(file, str) for file in files):
+        get_session().head(constants.ENDPOINT, timeout=_PROBE_SECONDS)
+
+
+def _check_loaded(model: nn.Module, random: nn.Module, source: str) -> None:
+    """Check that the weights of a model differ from its random initialization.
+
+    Models without some layers, such as backbones, are loaded from files with more weights, and
+    timm is silent about weights that a file lacks.
+    """
+    pairs = zip(model.named_parameters(), random.parameters(), strict=True)
+    # Biases and norms start from constants that weights can have.
+    compared = [(key, torch.equal(new, old)) for (key, new), old in pairs if new.ndim > 1]
+    missing = [key for key, is_equal in compared if is_equal]
+    if missing and len(missing) == len(compared):
+        raise ArgumentError(f"Expected weights of {source}, but got none of this model.")
+    if missing:
+        _warn(
+            f"{len(missing)} of {len(compared)} weight tensors of {source} are missing there and "
+            f"stay random: {listed(missing)}."
+        )
+
+
+@contextmanager
+def _without_lists_of_keys() -> Iterator[None]:
+    """Silence timm's list of all unexpected weights; :func:`_check_loaded` checks the others."""
+    logger = logging.getLogger("timm.models._builder")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _warn(message: str) -> None:
+    from pytorch_lightning.utilities import rank_zero_warn  # slow to import
+
+    rank_zero_warn(message, stacklevel=5)
+
+
+def _plain_file(weights: str) -> Path:
     """Check that a file of weights contains no code, which some versions of timm would execute."""
+    file = Path(weights).expanduser()
+    if not file.is_file():
+        raise ArgumentError(
+            f"Expected `weights` to be null, 'auto', 'hub' or a file, but there is no file {file}."
+        )
     if file.suffix in _NO_PICKLES:
-        return
+        return file
     try:
         torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # readers raise any exception on invalid bytes
@@ -72,3 +143,4 @@ def _check_plain(file: Path) -> None:
         raise ArgumentError(
             f"Cannot read {file} as `weights` of plain tensors and numbers: {reason}"
         ) from None
+    return file

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import base64
 import io
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from itertools import combinations
 from typing import Any
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 from jinja2 import Environment, StrictUndefined
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
-from deformsample.conventions import Colour, Pixels
-from deformsample.plotting.panels import draw_density, draw_samples, overlay_pixels
+from deformsample.conventions import IGNORE_INDEX, Colour, Pixels, Size
+from deformsample.files.label_maps import colours_from_ids, palette
+from deformsample.plotting.panels import WRONG, density_pixels, shown_points, wrong_pixels
 from deformsample.plotting.pictures import Picture
 from deformsample.samplers.image_source import as_pixels
 
 _MAX_SIDE = 2400  # pixels of a picture's longer side: larger pages open slowly
-_PHOTO_QUALITY = 90
+_DIFFERENT = (240, 228, 66)  # yellow of the Okabe-Ito palette
 
 
 def comparison_page(
@@ -33,9 +33,10 @@ def comparison_page(
     scores: Mapping[str, Mapping[str, float]],
     title: str,
 ) -> str:
-    """HTML with a slider between image, restored images, segmentations and ground truth.
+    """HTML with a slider between the results of two methods, the image and the ground truth.
 
-    The page is self-contained; names are escaped.
+    Density maps, warped images and scores are beside and below it. Pixels with different labels
+    can be highlighted. The page is self-contained; names are escaped.
 
     Args:
         image: (3, H, W), uint8 or float in [0, 1].
@@ -46,110 +47,122 @@ def comparison_page(
         title: title of the page.
     """
     height, width = image.shape[1:]
-    layers = _layers(image, ground_truth, pictures, classes)
-    scale = min(1.0, _MAX_SIDE / max(height, width))
-    note = f"{height} x {width} pixels"
-    if scale < 1:
-        note += f", drawn at {round(height * scale)} x {round(width * scale)}"
-    wanted = "segmented" if all(p.labels is not None for p in pictures) else "restored"
-    names = list(layers)
-    first, last = (f"{pictures[i].title}, {wanted}" for i in (0, -1))
-    columns = list(dict.fromkeys(name for row in scores.values() for name in row))
+    shown = _shown_size((height, width))
+    densest = max(float(p.density.max()) * p.density.numel() for p in pictures)
+    layers = [_method(p, classes, densest, (height, width)) for p in pictures]
+    layers.append({"name": "image"})
+    labels = [*(p.labels for p in pictures), None]
+    if ground_truth is not None:
+        layers.append({"name": "ground truth", "labels": _labels_uri(ground_truth, classes, shown)})
+        labels.append(ground_truth)
+    has_labels = any(p.labels is not None for p in pictures)
     engine = Environment(autoescape=True, undefined=StrictUndefined)
     template = engine.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
     return template.render(
         title=title,
-        note=note,
-        aspect=round(width / height, 4),
-        layers=[{"name": k, "uri": _uri(_fitted(v, scale), "webp")} for k, v in layers.items()],
-        left=names.index(first),
-        right=names.index(last) if len(pictures) > 1 else 0,
-        classes=[(name, tuple(colour)) for name, colour in classes.items()],
-        columns=columns,
-        rows=_rows(scores, columns),
-        legend="IoU is over all pixels at full resolution; PSNR (dB) and SSIM are of the "
-        "brightness of the restored image. The best of each column is bold.",
-        methods=[{"name": p.title, "panels": _panels(image, p)} for p in pictures],
+        size=(height, width),
+        shown=shown,
+        image=_photo_uri(as_pixels(image), shown),
+        layers=layers,
+        # One method alone is beside the ground truth or, without labels, the image.
+        right=len(layers) - 1 if has_labels and len(pictures) == 1 else 1,
+        ground_truth=None if ground_truth is None else len(layers) - 1,
+        differences=_differences(labels, shown),
+        views=["segmentation"] * has_labels + ["restored", "density"],
+        classes=classes,
+        densest=densest,
+        different=_DIFFERENT,
+        wrong=WRONG,
+        methods=list(scores),
+        rows=_rows(scores, classes),
     )
 
 
-def _layers(
-    image: Tensor,
-    ground_truth: Tensor | None,
-    pictures: Sequence[Picture],
-    classes: Mapping[str, Colour],
-) -> dict[str, Pixels]:
-    height, width = image.shape[1:]
-    layers = {"image": as_pixels(image)}
-    for picture in pictures:
-        layers[f"{picture.title}, restored"] = as_pixels(picture.restored((height, width)))
-    for picture in pictures:
-        if picture.labels is not None:
-            shown = overlay_pixels(image, picture.labels, classes)
-            layers[f"{picture.title}, segmented"] = shown
-    if ground_truth is not None:
-        layers["ground truth"] = overlay_pixels(image, ground_truth, classes)
-    return layers
-
-
-def _panels(image: Tensor, picture: Picture) -> list[dict[str, Any]]:
-    height, width = image.shape[1:]
-    h, w = picture.small.shape[1:]
-    samples = _drawn((height, width), lambda a: draw_samples(a, image, picture.grid))
-    density = _drawn((height, width), lambda a: draw_density(a, picture.density, (height, width)))
-    return [
-        {"name": "sampling locations", "uri": samples, "samples": False},
-        {"name": "density (x mean)", "uri": density, "samples": False},
-        {
-            "name": f"warped image, {h} x {w} samples",
-            "uri": _uri(as_pixels(picture.small), "png"),
-            "samples": True,
-        },
-    ]
-
-
-def _drawn(size: tuple[int, int], draw: Callable[[Axes], None]) -> str:
-    longest = max(size)
-    figure = Figure(
-        figsize=(5.5 * size[1] / longest + 0.6, 5.5 * size[0] / longest), layout="constrained"
-    )
-    draw(figure.subplots())
-    target = io.BytesIO()
-    figure.savefig(target, format="png", dpi=130)
-    return _data("png", target.getvalue())
-
-
-def _rows(scores: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> list[Any]:
-    best = {
-        column: max((row[column] for row in scores.values() if column in row), default=math.nan)
-        for column in columns
+def _method(
+    picture: Picture, classes: Mapping[str, Colour], densest: float, size: Size
+) -> dict[str, Any]:
+    shown = _shown_size(size)
+    points = shown_points(picture.grid, size).reshape(-1, 2)
+    layer = {
+        "name": picture.title,
+        "restored": _photo_uri(as_pixels(picture.restored(size)), shown),
+        "density": _uri(Image.fromarray(density_pixels(picture.density, densest)), "png"),
+        "warped": _uri(Image.fromarray(as_pixels(picture.small)), "png"),
+        "samples": "{} x {}".format(*picture.small.shape[1:]),
+        "dots": "".join(f"M{x:.1f} {y:.1f}h0" for x, y in points),
     }
-    return [
-        {
-            "name": name,
-            "cells": [_cell(row.get(column), best[column]) for column in columns],
+    if picture.labels is not None:
+        layer["labels"] = _labels_uri(picture.labels, classes, shown)
+    return layer
+
+
+def _differences(labels: Sequence[Tensor | None], shown: Size) -> dict[str, dict[str, str]]:
+    """By indices of two layers: the pixels with different labels, and their share.
+
+    The ground truth is last, since its ignored pixels do not differ.
+    """
+    differences = {}
+    for (i, first), (j, second) in combinations(enumerate(labels), 2):
+        if first is None or second is None:
+            continue
+        second = second.to(first.device)
+        different = wrong_pixels(first, second)
+        known = (second != IGNORE_INDEX).sum().clamp_min(1)
+        differences[f"{i}-{j}"] = {
+            "mask": _mask_uri(different.cpu().numpy(), shown),
+            "share": f"{float(different.sum() / known):.2%}",
         }
-        for name, row in scores.items()
-    ]
+    return differences
 
 
-def _cell(value: float | None, best: float) -> dict[str, object]:
-    text = "" if value is None else f"{value:.3f}" if abs(value) < 1 else f"{value:.1f}"
-    return {"text": text, "best": value == best}
+def _rows(
+    scores: Mapping[str, Mapping[str, float]], classes: Mapping[str, Colour]
+) -> list[dict[str, Any]]:
+    """One row of the table per metric: its cells in the order of the methods."""
+    metrics = dict.fromkeys(name for row in scores.values() for name in row)
+    rows = []
+    for metric in metrics:
+        values = [row.get(metric) for row in scores.values()]
+        known = [value for value in values if value is not None]
+        digits = 3 if max(map(abs, known)) <= 1 else 1
+        cells = [
+            {
+                "text": "" if value is None else f"{value:.{digits}f}",
+                "best": value == max(known) > min(known),
+            }
+            for value in values
+        ]
+        rows.append(
+            {"name": metric, "colour": classes.get(metric.removeprefix("IoU ")), "cells": cells}
+        )
+    return rows
 
 
-def _fitted(pixels: Pixels, scale: float) -> Pixels:
-    if scale >= 1:
-        return pixels
-    fitted = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return np.asarray(fitted, np.uint8)
+def _shown_size(size: Size) -> Size:
+    scale = min(1.0, _MAX_SIDE / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _uri(pixels: Pixels, kind: str) -> str:
-    options = [cv2.IMWRITE_WEBP_QUALITY, _PHOTO_QUALITY] if kind == "webp" else []
-    _, encoded = cv2.imencode(f".{kind}", np.ascontiguousarray(pixels[..., ::-1]), options)
-    return _data(kind, encoded.tobytes())
+def _photo_uri(pixels: Pixels, shown: Size) -> str:
+    photo = Image.fromarray(pixels).resize(shown[::-1], Image.Resampling.BOX)
+    return _uri(photo, "webp", quality=90)
 
 
-def _data(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+def _labels_uri(labels: Tensor, classes: Mapping[str, Colour], shown: Size) -> str:
+    """A palette PNG in the classes' colours; ignored pixels are transparent."""
+    ids = Image.fromarray(labels.cpu().numpy().astype(np.uint8))
+    ids = ids.resize(shown[::-1], Image.Resampling.NEAREST)
+    ids.putpalette(colours_from_ids(np.arange(256, dtype=np.uint8), palette(classes)).tobytes())
+    return _uri(ids, "png", transparency=IGNORE_INDEX)
+
+
+def _mask_uri(mask: npt.NDArray[np.bool_], shown: Size) -> str:
+    """A PNG that is opaque where any pixel of the mask is set, transparent elsewhere."""
+    share = Image.fromarray(mask.astype(np.uint8) * 255).resize(shown[::-1], Image.Resampling.BOX)
+    return _uri(share.point(lambda v: 255 * (v > 0)).convert("1"), "png", transparency=0)
+
+
+def _uri(image: Image.Image, kind: str, **options: int) -> str:
+    target = io.BytesIO()
+    image.save(target, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(target.getvalue()).decode()}"

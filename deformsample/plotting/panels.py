@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import PowerNorm
@@ -14,11 +15,10 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from deformsample.conventions import IGNORE_INDEX, Colour, Size
-from deformsample.files.label_maps import colours_from_ids, palette
+from deformsample.files.label_maps import colours_from_ids, overlay, palette
 from deformsample.geometry import to_pixels
 from deformsample.samplers.image_source import as_pixels
 
-_MAX_DOTS = 45  # per side; more dots would overlap
 _MAX_LINES = 60  # per side
 
 WRONG = (213, 94, 0)
@@ -40,7 +40,7 @@ def draw_samples(axes: Axes, image: Tensor, grid: Tensor) -> None:
         grid: (h, w, 2).
     """
     height, width = image.shape[1:]
-    points = _points(grid, (height, width), _MAX_DOTS).reshape(-1, 2)
+    points = shown_points(grid, (height, width)).reshape(-1, 2)
     axes.imshow(as_pixels(image))
     axes.scatter(points[:, 0], points[:, 1], s=3.5, c="white", edgecolors="black", linewidths=0.4)
     _frame(axes, (height, width))
@@ -55,7 +55,7 @@ def draw_mesh(axes: Axes, image: Tensor, grid: Tensor) -> None:
         grid: (h, w, 2).
     """
     height, width = image.shape[1:]
-    points = _points(grid, (height, width), _MAX_LINES)
+    points = shown_points(grid, (height, width), _MAX_LINES)
     axes.imshow(as_pixels(image), alpha=0.6)
     lines = [*points, *points.swapaxes(0, 1)]
     axes.add_collection(LineCollection(lines, colors="black", linewidths=0.5))
@@ -71,13 +71,12 @@ def draw_density(axes: Axes, density: Tensor, size: Size, densest: float | None 
         size: (H, W) of the image.
         densest: upper end of the scale, shared by comparable panels; ``None`` for this map's.
     """
-    relative = (density * density.numel()).cpu().float().numpy()
+    relative = _relative(density)
     height, width = size
     drawn = axes.imshow(
         relative,
         cmap="viridis",
-        # Show low densities beside a single peak.
-        norm=PowerNorm(0.5, vmin=0, vmax=float(relative.max()) if densest is None else densest),
+        norm=_density_scale(float(relative.max()) if densest is None else densest),
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         aspect="equal",
     )
@@ -86,6 +85,12 @@ def draw_density(axes: Axes, density: Tensor, size: Size, densest: float | None 
     axes.figure.colorbar(drawn, cax=scale)
     scale.tick_params(labelsize="small")
     _frame(axes)
+
+
+def density_pixels(density: Tensor, densest: float) -> npt.NDArray[np.uint8]:
+    """The colours of :func:`draw_density`, (h', w', 3)."""
+    colours = colormaps["viridis"](_density_scale(densest)(_relative(density)), bytes=True)
+    return np.asarray(colours[..., :3], np.uint8)
 
 
 def draw_labels(axes: Axes, labels: Tensor, classes: Mapping[str, Colour]) -> None:
@@ -134,10 +139,22 @@ def overlay_pixels(
     image: Tensor, labels: Tensor, classes: Mapping[str, Colour], opacity: float = 0.5
 ) -> npt.NDArray[np.uint8]:
     """The pixels of :func:`draw_overlay`, (H, W, 3) uint8."""
-    grey = _grey(image)
-    mixed = (1 - opacity) * grey + opacity * _coloured(labels, classes)
-    known = (labels.cpu().numpy() != IGNORE_INDEX)[..., None]
-    return np.where(known, mixed, grey).astype(np.uint8)
+    ids = labels.cpu().numpy().astype(np.uint8)
+    return overlay(as_pixels(image), ids, palette(classes), opacity)
+
+
+def shown_points(grid: Tensor, size: Size, most: int = 45) -> npt.NDArray[np.float32]:
+    """Every n-th row and column of a grid (h, w, 2) and its border, as pixels (x, y).
+
+    Args:
+        grid: (h, w, 2).
+        size: (H, W) of the image.
+        most: approximate maximum per side; more dots would overlap.
+    """
+    step = max(1, -(-max(grid.shape[:2]) // most))
+    rows, columns = ([*range(0, n - 1, step), n - 1] for n in grid.shape[:2])
+    points: npt.NDArray[np.float32] = to_pixels(grid.cpu().float(), size).numpy()
+    return points[np.ix_(rows, columns)]
 
 
 def class_legend(figure: Figure, classes: Mapping[str, Colour]) -> None:
@@ -149,12 +166,13 @@ def class_legend(figure: Figure, classes: Mapping[str, Colour]) -> None:
     figure.legend(handles=swatches, loc="outside lower center", ncols=min(len(swatches), 7))
 
 
-def _points(grid: Tensor, size: Size, most: int) -> npt.NDArray[np.float32]:
-    """Every n-th row and column of the grid and its border, in pixels; about ``most`` per side."""
-    step = max(1, -(-max(grid.shape[:2]) // most))
-    rows, columns = ([*range(0, n - 1, step), n - 1] for n in grid.shape[:2])
-    points: npt.NDArray[np.float32] = to_pixels(grid.cpu().float(), size).numpy()
-    return points[np.ix_(rows, columns)]
+def _relative(density: Tensor) -> npt.NDArray[np.float32]:
+    relative: npt.NDArray[np.float32] = (density * density.numel()).cpu().float().numpy()
+    return relative
+
+
+def _density_scale(densest: float) -> PowerNorm:
+    return PowerNorm(0.5, vmin=0, vmax=densest)  # shows low densities beside a single peak
 
 
 def _grey(image: Tensor) -> npt.NDArray[np.float64]:

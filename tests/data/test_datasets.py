@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import albumentations as A
 import numpy as np
@@ -284,7 +285,7 @@ def test_deepglobe_ignores_the_unknown(deepglobe_tree: Path) -> None:
 
 
 def test_blue_marble_is_there_with_its_lakes() -> None:
-    dataset = BlueMarble(None)
+    dataset = BlueMarble(None, separate_lakes=True)
     tiles = SegmentationDataModule(BlueMarble).splits
     assert [len(x) for x in tiles.values()] == [24, 6, 6]
     assert len({s.name for samples in tiles.values() for s in samples}) == 36
@@ -300,6 +301,11 @@ def test_blue_marble_is_there_with_its_lakes() -> None:
     assert at(44.8, 82.4) == 2
     assert at(35.0, 68.0) == 0
     assert at(48.0, 75.0) == 1
+
+    assert list(dataset.classes) == ["ocean", "land", "lake"]
+    coasts = BlueMarble(None)
+    assert list(coasts.classes) == ["water", "land"]
+    assert np.array_equal(coasts.read_labels(northeast), np.where(labels == 2, 0, labels))
 
 
 def test_blue_marble_elsewhere_is_named(tmp_path: Path) -> None:
@@ -371,6 +377,12 @@ def test_augmentation_follows_the_seed(folder_tree: Path) -> None:
     second = [split[0]["image"] for _ in range(4)]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert not all(torch.equal(a, first[0]) for a in first)
+
+
+def test_class_names_that_are_no_text_are_named(folder_tree: Path) -> None:
+    classes: dict[Any, tuple[int, int, int]] = {False: (0, 0, 0), "object": (9, 9, 9), 1: (7, 7, 7)}
+    with pytest.raises(ArgumentError, match=naming("False", "1", "quotes")):
+        SegmentationDataModule(lambda root: Folder(root, classes), str(folder_tree))
 
 
 def test_a_split_without_images_is_named(folder_tree: Path) -> None:

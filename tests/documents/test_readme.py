@@ -42,14 +42,13 @@ CLASSIFY = [
 
 
 def test_python_of_the_readme_runs(
-    checkpoint: Path, image: Pixels, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+    image: Pixels, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(checkpoint, in_tmp / "last.ckpt")
-    save(in_tmp / "street.png", image)
+    save(in_tmp / "photo.png", image)
     assert blocks(README, "python")
     for block in blocks(README, "python"):
         run_python(block, README)
-    assert "['background', 'object'] (70, 110) (1, 3, 16, 24)" in capsys.readouterr().out
+    assert "['water', 'land'] (70, 110) (1, 3, 41, 24)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["index", "using"])

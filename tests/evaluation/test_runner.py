@@ -12,8 +12,19 @@ import yaml
 from deformsample.cli.main import main
 from deformsample.errors import ArgumentError, DataError
 from deformsample.evaluation.plan import Method, Plan, Run, read_plan, runs
-from deformsample.evaluation.report import collect, markdown, read_csv, write_csv
+from deformsample.evaluation.report import (
+    Row,
+    accuracy_at_equal_time,
+    collect,
+    equivalent_samples,
+    markdown,
+    read_csv,
+    write_csv,
+)
+from deformsample.files.configs import find_config
 from tests.helpers import naming
+
+PLANS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
@@ -113,6 +124,41 @@ def test_trains_measures_reports_and_goes_on_where_it_stopped(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("name", ["cityscapes", "deepglobe"])
+def test_plans_for_a_gpu_run_on_small_trees(
+    name: str, cityscapes_tree: Path, deepglobe_tree: Path, in_tmp: Path
+) -> None:
+    root = {"cityscapes": cityscapes_tree, "deepglobe": deepglobe_tree}[name]
+    plan = PLANS / f"{name}.yaml"
+    options = [
+        "--model.segmenter.network=deformsample.networks.UNet",
+        *("--data.num_workers=0", "--data.batch_size=2"),
+        *("--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"),
+        *("--trainer.limit_train_batches=1", "--trainer.accelerator=cpu"),
+    ]
+    command = [
+        *("benchmark", "--config", str(plan), "--root", str(root), "--output", "out"),
+        *("--budget", next(iter(read_plan(plan).budgets)), "--seeds", "0"),
+        *("--method", "uniform", "--method", "error curves"),
+        *(f"--option={option}" for option in options),
+    ]
+    assert main(command) == 0
+    with Path("out/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == ["uniform", "error curves"]
+
+
+@pytest.mark.parametrize("file", sorted(PLANS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_plans_name_shipped_configs(file: Path) -> None:
+    if "budgets" not in yaml.safe_load(file.read_text()):
+        return  # a config of a network or a schedule
+    plan = read_plan(file)
+    for name in (*plan.configs, *(c for method in plan.methods.values() for c in method.configs)):
+        assert find_config(str(PLANS.parent / name) if "benchmarks" in name else name).is_file()
+
+
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_with_its_log(
     plan_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +198,31 @@ def test_means_deviations_and_gains_over_the_best_baseline(tmp_path: Path) -> No
     table = markdown(plan, rows)
     assert "| c | 0.600 ± 0.000 (+50%)" in table
     assert "| a | 0.200 ± 0.141 (-50%)" in table
+
+
+def test_uniform_samples_and_time_for_the_same_accuracy() -> None:
+    plan = Plan(
+        configs=[],
+        methods={"uniform": Method(baseline=True), "other": Method()},
+        budgets={"a": (10, 10), "b": (20, 20), "c": (40, 40)},
+        classes=[],
+    )
+
+    def row(method: str, budget: str, miou: float, seconds: float) -> Row:
+        return Row(method, budget, [0], {"miou": [miou]}, {"seconds": seconds})
+
+    rows = [
+        row("uniform", "a", 0.5, 1.0),
+        row("uniform", "b", 0.6, 4.0),
+        row("uniform", "c", 0.7, 16.0),
+    ]
+    between = row("other", "a", 0.65, 2.0)  # half of the way from 400 to 1600, in logarithms
+    assert equivalent_samples(plan, rows, between) == "8.0 N"
+    assert accuracy_at_equal_time(plan, rows, between) == "0.550"
+    assert equivalent_samples(plan, rows, row("other", "b", 0.8, 2.0)) == ">4.0 N"
+    assert equivalent_samples(plan, rows, row("other", "c", 0.4, 2.0)) == "<0.1 N"
+    assert accuracy_at_equal_time(plan, rows, row("other", "b", 0.4, 32.0)) == "-"
+    assert equivalent_samples(plan, rows[:1], between) == "-"
 
 
 def test_a_sampler_is_trained_before_what_takes_it(tmp_path: Path) -> None:

@@ -307,6 +307,15 @@ def test_outputs_never_overwrite_inputs_or_each_other(
     assert re.search(naming(file, other, tmp_path / "out" / "a.png"), capsys.readouterr().err)
 
 
+def annotated(root: Path) -> list[str]:
+    """Write six images with labels of two classes; the options that select them."""
+    for n in range(6):
+        picture, ids = scene(n, 64, 96, classes=2)
+        save(root / "images" / f"{n}.png", picture)
+        save(root / "labels" / f"{n}.png", ids)
+    return ["--config", "folder.yaml", "--root", str(root)]
+
+
 @pytest.mark.slow
 def test_compare_draws_with_and_without_truth(
     checkpoint: Path, image: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -317,12 +326,7 @@ def test_compare_draws_with_and_without_truth(
     assert main(["compare", *both, "--image", file, "--output", str(target)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(target)
     wide, _ = Image.open(target).size
-    root = tmp_path / "data"
-    for n in range(6):
-        picture, ids = scene(n, 64, 96, classes=2)
-        save(root / "images" / f"{n}.png", picture)
-        save(root / "labels" / f"{n}.png", ids)
-    arguments = ["--config", "folder.yaml", "--root", str(root), "--output", str(target)]
+    arguments = [*annotated(tmp_path / "data"), "--output", str(target)]
     assert main(["compare", *both, *arguments]) == 0
     assert "learned (1): IoU background" in capsys.readouterr().out
     assert Image.open(target).size[0] > wide
@@ -352,11 +356,14 @@ def test_compare_writes_a_page(
     given = ["compare", str(checkpoint), "uniform", "--image", file, "--output", str(target)]
     assert main(given) == 0
     page = target.read_text(encoding="utf-8")
-    assert "<h1>a &lt;b&gt;.png: learned or uniform</h1>" in page
-    assert page.count("<figcaption>warped image, 16 x 24 samples") == 2
+    assert "<h1>a &lt;b&gt;.png: learned, uniform</h1>" in page
+    assert page.count('"samples": "16 x 24"') == 2
     untrained = ["compare", "detail", "uniform", "--pixels", "60", "--image", file]
     assert main([*untrained, "--output", str(tmp_path / "b.png")]) == 0
     assert capsys.readouterr().out.splitlines()[-2].startswith("uniform: PSNR")
+    beside = ["compare", "detail", "uniform", *annotated(tmp_path / "data"), "--output"]
+    assert main([*beside, str(target)]) == 0
+    assert "ground truth</option>" in target.read_text(encoding="utf-8")
     assert main([*given[:-1], str(tmp_path / "c.svg")]) == 1
     assert re.search(naming("--output", ".html", ".png", "c.svg"), capsys.readouterr().err)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from deformsample.errors import ArgumentError
-from deformsample.networks import DeformationNet, HRNet, UNet
+from deformsample.networks import DeformationNet, HRNet, TimmUNet, UNet
 from deformsample.networks.backbone import timm_model
 from deformsample.networks.head import upsampling_head
 from deformsample.samplers import Downsampler, UniformSampler
@@ -55,18 +55,53 @@ def test_hrnet_takes_weights_of_timm_from_a_file(tmp_path: Path) -> None:
         assert torch.equal(value, source.state_dict()[name]), name
 
 
+def test_timm_unet_keeps_every_sample_and_takes_weights_from_a_file(tmp_path: Path) -> None:
+    source = timm.create_model("tf_efficientnet_lite0", features_only=True)
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    net = TimmUNet(4, weights=str(tmp_path / "weights.pth")).eval()
+    for name, value in net.unet.encoder.model.state_dict().items():
+        assert torch.equal(value, source.state_dict()[name]), name
+    image = torch.rand(1, 3, 23, 30)
+    assert net(image).shape == (1, 4, 45, 59)
+    image[..., 11, 14] += 1  # one sample
+    assert not torch.allclose(net(image), net(image.roll(1, dims=3)))
+    with pytest.raises(ArgumentError, match=naming("strides", "convnext_atto")):
+        TimmUNet(4, "convnext_atto")
+
+
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=naming(tmp_path / "missing.pth")):
         HRNet(3, weights=str(tmp_path / "missing.pth"))
 
 
 def test_an_unreachable_hub_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: object, **__: object) -> None:
+    def offline(_: object) -> None:
         raise OSError("no route to the hub")
 
-    monkeypatch.setattr(timm, "create_model", offline)
+    monkeypatch.setattr("deformsample.networks.backbone._check_hub", offline)
     with pytest.raises(ArgumentError, match=naming("'hub'", "no route to the hub", "weights")):
         HRNet(3, weights="hub")
+
+
+def test_random_weights_replace_those_of_an_unreachable_hub_with_one_warning() -> None:
+    torch.manual_seed(3)
+    with pytest.warns(UserWarning, match=naming("hrnet_w18_small", "weights=null")) as warned:
+        net = HRNet(3, weights="auto")
+    assert len([w for w in warned if "pretrained" in str(w.message)]) == 1
+    torch.manual_seed(3)
+    random = HRNet(3)
+    assert torch.equal(net.trunk.conv1.weight, random.trunk.conv1.weight)
+
+
+def test_missing_weights_of_a_file_are_never_silent(tmp_path: Path) -> None:
+    state = timm.create_model("hrnet_w18_small").state_dict()
+    part = {name: value for name, value in state.items() if not name.startswith("stage3")}
+    torch.save(part, tmp_path / "part.pth")
+    with pytest.warns(UserWarning, match=naming("19", "71", "stage3.0.branches.0.0.conv1.weight")):
+        HRNet(3, weights=str(tmp_path / "part.pth"))
+    torch.save({f"other.{name}": value for name, value in state.items()}, tmp_path / "other.pth")
+    with pytest.raises(ArgumentError, match=naming("none", tmp_path / "other.pth")):
+        HRNet(3, weights=str(tmp_path / "other.pth"))
 
 
 @pytest.mark.parametrize("logit_upsampling", [1, 2, 3])

@@ -72,7 +72,7 @@ def test_an_overlay_shows_the_image_alone_where_nothing_is_known() -> None:
     image, ground_truth, _ = scene()
     shown = np.asarray(drawn("overlay").axes[0].images[0].get_array()).astype(int)
     grey = (as_pixels(image) @ np.array((0.299, 0.587, 0.114))).astype(int)
-    assert (shown[:5] == grey[:5, :, None]).all()
+    assert np.abs(shown[:5] - grey[:5, :, None]).max() <= 1  # rounding
     expected = (grey[25, 50] + np.array(CLASSES["thing"])) / 2
     np.testing.assert_allclose(shown[25, 50], expected, atol=1)
     assert ground_truth[25, 50] == 1

