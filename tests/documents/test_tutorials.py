@@ -105,10 +105,13 @@ def test_deployment_gives_the_labels_of_the_model(reader: Path) -> None:
     assert np.array_equal(exported, model.segment("mine/new/atlas_18.png"))
 
 
-def test_the_folder_of_the_tutorial_is_valid(in_tmp: Path) -> None:
+def test_the_folder_of_the_tutorial_is_valid(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_python(blocks(DATA, "python")[0], DATA)
     (in_tmp / "mine.yaml").write_text(blocks(DATA, "yaml")[0])
     assert main(["check", "--config", "mine.yaml"]) == 0
+    assert capsys.readouterr().out in blocks(DATA, "text")
 
 
 def test_every_tutorial_is_followed() -> None:
