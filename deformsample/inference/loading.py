@@ -66,6 +66,11 @@ def load(
         ArgumentError: there is no such device.
         CheckpointError: no such file, no model of this package, another kind, or a file that names
             classes other than networks of trusted packages. No code in the file is executed.
+
+    Example:
+        >>> model = load("blue-marble", kind=SegmentationModel)
+        >>> model.segment(torch.rand(3, 660, 384)).shape, list(model.classes)
+        (torch.Size([660, 384]), ['water', 'land'])
     """
     chosen = chosen_device(device)
     source = find_model(path)
