@@ -57,7 +57,7 @@ docs: $(VENV)/.installed-dev
 links: $(VENV)/.installed-dev
 	$(BIN)/sphinx-build -q -E -b linkcheck docs docs/_build/links
 
-# Checks that the installed wheel finds its configs.
+# Checks that the installed wheel finds its configs and models.
 .PHONY: wheel-check
 wheel-check: $(VENV)/.installed-dev
 	rm -rf build/wheel-check
@@ -67,4 +67,6 @@ wheel-check: $(VENV)/.installed-dev
 		--config quickstart.yaml --print_config > printed.yaml
 	test -f build/wheel-check/site/deformsample/configs/method/uniform.yaml
 	grep -q BlueMarble build/wheel-check/printed.yaml
+	cd build/wheel-check && PYTHONPATH=site $(abspath $(BIN))/python -m deformsample demo
+	test -s build/wheel-check/demo.html
 	rm -rf build/wheel-check
