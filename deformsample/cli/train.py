@@ -121,6 +121,18 @@ class TrainCli(LightningCLI):
             parser.set_defaults(return_predictions=False)
         return parser
 
+    def instantiate_classes(self) -> None:
+        """Build everything; pretrained weights are not downloaded if a checkpoint replaces them."""
+        config = self.config[self.subcommand]
+        network = config.model[self.kind.part].init_args.network.get("init_args") or {}
+        weights = network.get("weights")
+        replaced = weights in ("auto", "hub") and _has_checkpoint(config.ckpt_path, config.output)
+        if replaced:
+            network["weights"] = None
+        super().instantiate_classes()
+        if replaced:
+            network["weights"] = weights  # for the config of the run
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that logs to CSV, and TensorBoard if installed, in the folder of the run."""
         # Report missing files before anything is written.
@@ -181,6 +193,13 @@ def link(parser: LightningArgumentParser, part: str) -> None:
             f"model.{part}.init_args.network.init_args.{name}",
             apply_on="instantiate",
         )
+
+
+def _has_checkpoint(ckpt_path: str | None, output: str | None) -> bool:
+    """Whether a run starts from a checkpoint. A first run with ``--ckpt_path last`` does not."""
+    if ckpt_path != LAST or output is None:
+        return ckpt_path is not None
+    return any(Path(output).expanduser().glob(f"checkpoints/{LAST}*.ckpt"))
 
 
 def _with_progress(callbacks: list[Callback]) -> list[Callback]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +40,7 @@ def timm_model(name: str, weights: str | None, **options: Any) -> Any:
         raise ArgumentError(
             f"Expected the `name` of a timm model, but got {name!r}: see `timm.list_models()`."
         )
+    logging.getLogger("timm.models._builder").addFilter(_is_no_list_of_unused_weights)
     seed = torch.get_rng_state()
     random: nn.Module = timm.create_model(name, **options)
     if weights is None:
@@ -51,10 +50,9 @@ def timm_model(name: str, weights: str | None, **options: Any) -> Any:
         if overlay is None:
             _check_hub(name)
         torch.set_rng_state(seed)
-        with _without_lists_of_keys():
-            model: nn.Module = timm.create_model(
-                name, pretrained=True, pretrained_cfg_overlay=overlay, **options
-            )
+        model: nn.Module = timm.create_model(
+            name, pretrained=True, pretrained_cfg_overlay=overlay, **options
+        )
     except ArgumentError:
         raise
     except Exception as error:
@@ -78,7 +76,7 @@ def _check_hub(name: str) -> None:
     """Check that weights are cached or the hub answers, which downloads try for minutes.
 
     Raises:
-        Exception: any, if the hub cannot be reached.
+        ConnectionError: they are not, and it does not.
     """
     import timm
     from huggingface_hub import constants, get_session, try_to_load_from_cache
@@ -87,7 +85,10 @@ def _check_hub(name: str) -> None:
     hub_id = config and config.hf_hub_id
     files = (try_to_load_from_cache(hub_id, file) for file in _HUB_FILES if hub_id)
     if not any(isinstance(file, str) for file in files):
-        get_session().head(constants.ENDPOINT, timeout=_PROBE_SECONDS)
+        try:
+            get_session().head(constants.ENDPOINT, timeout=_PROBE_SECONDS)
+        except Exception as error:  # of the HTTP library of this version
+            raise ConnectionError(f"{constants.ENDPOINT}: {error}") from error
 
 
 def _check_loaded(model: nn.Module, random: nn.Module, source: str) -> None:
@@ -109,16 +110,8 @@ def _check_loaded(model: nn.Module, random: nn.Module, source: str) -> None:
         )
 
 
-@contextmanager
-def _without_lists_of_keys() -> Iterator[None]:
-    """Silence timm's list of all unexpected weights; :func:`_check_loaded` checks the others."""
-    logger = logging.getLogger("timm.models._builder")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _is_no_list_of_unused_weights(record: logging.LogRecord) -> bool:
+    return "Unexpected keys" not in record.getMessage()
 
 
 def _warn(message: str) -> None:

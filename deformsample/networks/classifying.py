@@ -18,8 +18,8 @@ class TimmClassifier(nn.Module):
         name: name of the model in timm.
         num_classes: number of scores.
         weights: weights of the features: ``None`` for random weights, ``"hub"`` for pretrained
-            weights (downloaded once by timm), ``"auto"`` for these or, with a warning, random
-            weights if they cannot be downloaded, or the path of a file.
+            weights (downloaded once by timm), ``"auto"`` for pretrained weights or, with a warning,
+            random ones if they cannot be downloaded, or the path of a file.
         options: further arguments of the model in timm.
 
     Raises:

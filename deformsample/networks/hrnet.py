@@ -38,7 +38,7 @@ class HRNet(nn.Module):
         name: name of the HRNet in timm.
         stem_stride: 1, 2 or 4.
         weights: ``None`` for random weights, ``"hub"`` for ImageNet weights (downloaded once by
-            timm), ``"auto"`` for these or, with a warning, random weights if they cannot be
+            timm), ``"auto"`` for ImageNet weights or, with a warning, random ones if they cannot be
             downloaded, or the path of a file.
         logit_upsampling: factor s of the logits per side; above 1 only with a stem stride of 1.
     """

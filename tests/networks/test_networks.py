@@ -1,4 +1,6 @@
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -74,34 +76,65 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
         HRNet(3, weights=str(tmp_path / "missing.pth"))
 
 
-def test_an_unreachable_hub_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(_: object) -> None:
-        raise OSError("no route to the hub")
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Names of models whose weights timm is asked to download; all weights are 0.5."""
+    asked: list[str] = []
+    create = timm.create_model
 
-    monkeypatch.setattr("deformsample.networks.backbone._check_hub", offline)
-    with pytest.raises(ArgumentError, match=naming("'hub'", "no route to the hub", "weights")):
+    def create_model(name: str, *, pretrained: bool = False, **options: Any) -> nn.Module:
+        if pretrained and options.get("pretrained_cfg_overlay") is None:
+            asked.append(name)
+            half = {k: torch.full_like(v, 0.5) for k, v in create(name).state_dict().items()}
+            torch.save(half, tmp_path / "download.pth")
+            options["pretrained_cfg_overlay"] = {"file": str(tmp_path / "download.pth")}
+        model: nn.Module = create(name, pretrained=pretrained, **options)
+        return model
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    return asked
+
+
+def test_weights_are_random_with_one_warning_if_the_hub_is_unreachable(
+    downloads: list[str],
+) -> None:
+    with pytest.warns(UserWarning, match=naming("hrnet_w18_small", "weights=PATH")) as warned:
+        net = HRNet(3, weights="auto")
+    assert len(warned) == 1
+    assert downloads == []
+    torch.manual_seed(0)
+    expected = HRNet(3).state_dict()
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="random"):
+        net = HRNet(3, weights="auto")
+    assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
+    with pytest.raises(ArgumentError, match=naming("'hub'", "hrnet_w18_small", "huggingface")):
         HRNet(3, weights="hub")
 
 
-def test_random_weights_replace_those_of_an_unreachable_hub_with_one_warning() -> None:
-    torch.manual_seed(3)
-    with pytest.warns(UserWarning, match=naming("hrnet_w18_small", "weights=null")) as warned:
-        net = HRNet(3, weights="auto")
-    assert len([w for w in warned if "pretrained" in str(w.message)]) == 1
-    torch.manual_seed(3)
-    random = HRNet(3)
-    assert torch.equal(net.trunk.conv1.weight, random.trunk.conv1.weight)
+@pytest.mark.parametrize("weights", ["auto", "hub"])
+def test_weights_of_the_hub(
+    weights: str, downloads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: "a file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = HRNet(3, weights=weights)
+    assert downloads == ["hrnet_w18_small"]
+    assert all((value == 0.5).all() for value in net.trunk.parameters())
 
 
-def test_missing_weights_of_a_file_are_never_silent(tmp_path: Path) -> None:
-    state = timm.create_model("hrnet_w18_small").state_dict()
-    part = {name: value for name, value in state.items() if not name.startswith("stage3")}
+def test_weights_that_a_file_lacks_are_named(tmp_path: Path) -> None:
+    weights = timm.create_model("hrnet_w18_small").state_dict()
+    part = {name: value for name, value in weights.items() if not name.startswith("stage3.")}
     torch.save(part, tmp_path / "part.pth")
-    with pytest.warns(UserWarning, match=naming("19", "71", "stage3.0.branches.0.0.conv1.weight")):
+    with pytest.warns(UserWarning, match=naming("part.pth", "stage3")):
         HRNet(3, weights=str(tmp_path / "part.pth"))
-    torch.save({f"other.{name}": value for name, value in state.items()}, tmp_path / "other.pth")
-    with pytest.raises(ArgumentError, match=naming("none", tmp_path / "other.pth")):
-        HRNet(3, weights=str(tmp_path / "other.pth"))
+    torch.save(
+        {f"of.another.{name}": value for name, value in weights.items()}, tmp_path / "no.pth"
+    )
+    with pytest.raises(ArgumentError, match=naming("hrnet_w18_small", "no.pth")):
+        HRNet(3, weights=str(tmp_path / "no.pth"))
 
 
 @pytest.mark.parametrize("logit_upsampling", [1, 2, 3])

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,24 @@ def test_classes_keep_their_order(
     again = deformsample.load("folder_of_model", kind=deformsample.SegmentationModel)
     for names in (model.classes, again.classes, json.loads(describe(model, (9, 9))["classes"])):
         assert list(names) == list(classes)
+
+
+def test_weights_are_not_downloaded_if_a_checkpoint_replaces_them(
+    folder_tree: Path, in_tmp: Path
+) -> None:
+    auto = "--model.segmenter.network.weights=auto"
+    resumable = ["--ckpt_path=last", auto]
+    with pytest.warns(UserWarning, match=naming("hrnet_w18_small", "random")):
+        checkpoint = fit("folder.yaml", folder_tree, in_tmp / "run", *resumable)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Cannot download")
+        config = ["--config=run/config.yaml", f"--ckpt_path={checkpoint}", "--output=measured"]
+        assert main(["validate", *config]) == 0
+        fit("folder.yaml", folder_tree, in_tmp / "run", *resumable, "--trainer.max_epochs=2")
+    network = yaml.safe_load((in_tmp / "run" / "config.yaml").read_text())["model"]["segmenter"][
+        "init_args"
+    ]["network"]
+    assert network["init_args"]["weights"] == "auto"
 
 
 def test_an_oracle_is_measured_but_does_not_predict(folder_tree: Path, in_tmp: Path) -> None:
