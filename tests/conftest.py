@@ -3,7 +3,6 @@ import os
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the suite means the same on every machine
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no waiting for downloads
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test downloads weights
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests run side by side: so do the processes that they start, and threads would only wait.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
