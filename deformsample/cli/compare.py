@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
         name: load(name, options.device, options.trust, kind=SegmentationModel) for name in given
     }
     classes = _common_classes(list(models.values()))
-    image, ground_truth = _image_and_ground_truth(options)
+    image, ground_truth = _image_and_ground_truth(options, models)
     pictures = _titled(_pictures(options, models, image), options.models)
     if options.regions is not None:
         _draw_regions(image, ground_truth, pictures, classes, options.regions)
@@ -213,7 +213,10 @@ def _write(figure: Figure, target: Path) -> None:
     print(target)
 
 
-def _image_and_ground_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor | None]:
+def _image_and_ground_truth(
+    options: argparse.Namespace, models: Mapping[str, SegmentationModel]
+) -> tuple[Tensor, Tensor | None]:
+    from deformsample.checkpoints.archive import check_classes
     from deformsample.data import SegmentationSplit
     from deformsample.data.from_config import build_data, read_config
     from deformsample.inference.inputs import as_batch
@@ -221,6 +224,8 @@ def _image_and_ground_truth(options: argparse.Namespace) -> tuple[Tensor, Tensor
     if options.image is not None:
         return as_batch(options.image)[0], None
     data = build_data(read_config(options.config), options.root, options.config)
+    for name, model in models.items():
+        check_classes(model.classes, data.classes, name, options.config)
     samples = data.splits[options.split]
     if not 0 <= options.index < len(samples):
         raise ArgumentError(

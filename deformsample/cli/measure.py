@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure a checkpoint on a split."""
+    from deformsample.checkpoints.archive import check_classes
     from deformsample.data import SegmentationSplit
     from deformsample.data.from_config import build_data, class_groups, read_config
     from deformsample.evaluation.accuracy import accuracy
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> None:
     model = load(options.checkpoint, options.device, options.trust, kind=SegmentationModel)
     content = read_config(options.config)
     data = build_data(content, options.root, options.config)
+    check_classes(model.classes, data.classes, options.checkpoint, options.config)
     split = SegmentationSplit(data.dataset, data.splits[options.split], (), data.cache)
     if options.cost:
         result = cost(model.segmenter, split)
