@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ def read_checkpoint(path: Path, part: str | None = None) -> dict[str, Any]:
         _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # readers raise any exception on invalid bytes
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        # Further sentences of torch explain how to execute the code in a file.
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise CheckpointError(
             f"Cannot read {path} as a checkpoint of plain tensors and numbers: {reason}"
         ) from None
@@ -100,6 +101,27 @@ def check_fits(checkpoint: Path, task: nn.Module, part: str) -> dict[str, Any]:
             f"{len(different)} weights ({different[0]}, ...): use the config.yaml of its run."
         )
     return content
+
+
+def check_classes(
+    trained: Iterable[str], given: Iterable[str], checkpoint: object, source: object
+) -> None:
+    """Check that a data set has the classes of a checkpoint, in the same order.
+
+    Args:
+        trained: names of the checkpoint.
+        given: names of the data set.
+        checkpoint: name of the checkpoint in errors.
+        source: name of the data set in errors.
+
+    Raises:
+        CheckpointError: it has other classes, or another order.
+    """
+    if [*trained] != [*given]:
+        raise CheckpointError(
+            f"Expected the classes of {checkpoint} in the same order, {', '.join(trained)}, but "
+            f"{source} has {', '.join(given)}."
+        )
 
 
 def different_weights(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:

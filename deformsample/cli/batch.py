@@ -56,6 +56,8 @@ def process_each(
     """
     if options.jobs < 1:
         raise ArgumentError(f"Expected `--jobs` of at least 1, but got {options.jobs}.")
+    if options.output.exists() and not options.output.is_dir():
+        raise ArgumentError(f"Expected `--output` to be a folder, but {options.output} is a file.")
     targets = _targets(listed(options.images), options.output, suffix)
     todo = [pair for pair in targets if not (options.skip_existing and is_done(*pair))]
     failures: dict[Path, str] = {}

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
     models = {
         name: load(name, options.device, options.trust, kind=SegmentationModel) for name in given
     }
-    image, ground_truth, classes = _source(options)
+    image, ground_truth, classes = _source(options, models)
     if models:
         classes = _common_classes(list(models.values()))
     pictures = _titled(_pictures(options, models, image), options.models)
@@ -214,8 +214,11 @@ def _write(figure: Figure, target: Path) -> None:
     print(target)
 
 
-def _source(options: argparse.Namespace) -> tuple[Tensor, Tensor | None, Mapping[str, Colour]]:
+def _source(
+    options: argparse.Namespace, models: Mapping[str, SegmentationModel]
+) -> tuple[Tensor, Tensor | None, Mapping[str, Colour]]:
     """The image, and the ground truth and the classes of its data set."""
+    from deformsample.checkpoints.archive import check_classes
     from deformsample.data import SegmentationSplit
     from deformsample.data.from_config import build_data, read_config
     from deformsample.inference.inputs import as_batch
@@ -223,6 +226,8 @@ def _source(options: argparse.Namespace) -> tuple[Tensor, Tensor | None, Mapping
     if options.image is not None:
         return as_batch(options.image)[0], None, {}
     data = build_data(read_config(options.config), options.root, options.config)
+    for name, model in models.items():
+        check_classes(model.classes, data.classes, name, options.config)
     samples = data.splits[options.split]
     if not 0 <= options.index < len(samples):
         raise ArgumentError(

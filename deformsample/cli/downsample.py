@@ -52,6 +52,10 @@ def run(options: argparse.Namespace) -> None:
         )
     if options.pixels is not None and options.pixels < 4:
         raise ArgumentError(f"Expected `--pixels` of at least 4, but got {options.pixels}.")
+    if options.model not in UNTRAINED and not Path(options.model).expanduser().exists():
+        raise ArgumentError(
+            f"Expected a checkpoint, `detail` or `uniform`, but there is no file {options.model}."
+        )
     device = chosen_device(options.device)
     trained = None
     if options.model not in UNTRAINED:

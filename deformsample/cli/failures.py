@@ -13,8 +13,26 @@ from deformsample.errors import DeformsampleError
 
 _WORKER = re.compile(r"Original Traceback.*\n\S*?(?:\w+Error): (?P<message>.*)\s*\Z", re.DOTALL)
 
-_KEY = re.compile(r'Parser key "([^"]+)":\s*')
-_CLASS = re.compile(r"Problem with given class_path '[^']+':\s*")
+_NO_DATA = "Expected a config with a data set, such as `--config quickstart.yaml`, but got none"
+
+_REWORDED = (
+    (r"(?:Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: - )+", ""),
+    (r" - (?:Problem with|Expected a <class 'NoneType'>).*", ""),
+    (r"\": Problem with given class_path '[\w.]+': Parser key \"", "."),
+    (r"Parser key \"([\w.]+)\": ", r"\1: "),
+    (r"Problem with given class_path '[\w.]+': (?=module |Option )", ""),
+    (r"Type [\w.]*Callable\[.*?\] expects a function or a callable class: ", ""),
+    (r"module '([\w.]+)' has no attribute '(\w+)'", r"there is no \1.\2"),
+    (r"Option '(\w+)' is not accepted", r"there is no argument '\1'"),
+    (r"(?:Subcommand|Group) '\w+' does not accept option '([\w.]+)'", r"Unknown key '\1'"),
+    (r"<class '(?:\w+\.)*(\w+)'>", r"\1"),
+    (r"a typing\.Literal\[(.*?)\]", r"one of \1"),
+    (r"\.* Got value: Namespace\(.*\)", ""),
+    (r"\. Got value: ", ", but got "),
+    (r"Expected a int", "Expected an int"),
+    (r"the following arguments are required: (?:\w+\.)?data\.dataset", _NO_DATA),
+)
+"""Patterns of messages of jsonargparse, and their short forms. Others are unchanged."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 """Errors of a full or read-only disk, or of an exhausted quota."""
@@ -36,7 +54,7 @@ def reported(command: Callable[[], object], *, debug: bool) -> int:
     except ArgumentError as error:  # jsonargparse raises it too
         if debug:
             raise
-        return _print_error(_plain(str(error)), 2)
+        return _print_error(str(error), 2)
     except DeformsampleError as error:
         if debug:
             raise
@@ -49,13 +67,6 @@ def reported(command: Callable[[], object], *, debug: bool) -> int:
     return 0
 
 
-def _plain(message: str) -> str:
-    """A message of jsonargparse with the whole key first, and without its own vocabulary."""
-    keys = _KEY.findall(message)
-    reason = _CLASS.sub("", _KEY.sub("", message)).replace("a typing.Literal[", "one of [")
-    return f"Invalid `{'.'.join(keys)}`: {reason}" if keys else reason
-
-
 def _not_twice(failed: threading.ExceptHookArgs) -> None:
     """Silence disk errors of TensorBoard's thread, which the main thread reports."""
     if not isinstance(failed.exc_value, OSError) or failed.exc_value.errno not in _NO_ROOM:
@@ -66,8 +77,15 @@ def _print_error(text: str, code: int) -> int:
     # The message of a data loader worker is its whole traceback.
     worker = _WORKER.search(text)
     message = worker["message"] if worker else text
-    print(one_line(f"error: {' '.join(message.split())}"), file=sys.stderr)
+    print(one_line(f"error: {reworded(' '.join(message.split()))}"), file=sys.stderr)
     return code
+
+
+def reworded(text: str) -> str:
+    """A message in the words of this package, without the types and values of parsers."""
+    for pattern, replacement in _REWORDED:
+        text = re.sub(pattern, replacement, text)
+    return text
 
 
 def one_line(text: str) -> str:

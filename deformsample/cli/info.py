@@ -70,11 +70,12 @@ def _figure(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> Fig
 
     with _card_of(paths[0]):
         curve = contents[0]["deformsample"].get("card", {}).get("budget_curve")
-        if curve is None:
-            raise ArgumentError(
-                f"Expected a checkpoint with error curves for `--figure`, but {paths[0]} has none: "
-                "train with `method/error_curves.yaml`."
-            )
+    if curve is None:
+        raise ArgumentError(
+            f"Expected a checkpoint with error curves for `--figure`, but {paths[0]} has none: "
+            "train with `method/error_curves.yaml`."
+        )
+    with _card_of(paths[0]):
         samples, at = _samples(contents[0]), curve["budgets"].index(1.0)
     measured = []
     for path, content in zip(paths, contents, strict=True):

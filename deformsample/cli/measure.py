@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure models on a split."""
+    from deformsample.checkpoints.archive import check_classes
     from deformsample.data import SegmentationSplit
     from deformsample.data.from_config import build_data, class_groups, read_config
     from deformsample.evaluation.accuracy import accuracy
@@ -42,6 +43,8 @@ def run(options: argparse.Namespace) -> None:
     }
     content = read_config(options.config)
     data = build_data(content, options.root, options.config)
+    for name, model in models.items():
+        check_classes(model.classes, data.classes, name, options.config)
     split = SegmentationSplit(data.dataset, data.splits[options.split], (), data.cache)
     groups = class_groups(content)
     scores = {

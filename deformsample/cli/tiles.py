@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure a checkpoint with each setting, and write tables."""
+    from deformsample.checkpoints.archive import check_classes
     from deformsample.data import SegmentationSplit
     from deformsample.data.from_config import build_data, read_config
     from deformsample.evaluation.tile_report import (
@@ -54,9 +55,8 @@ def run(options: argparse.Namespace) -> None:
     from deformsample.inference.model import SegmentationModel
     from deformsample.segmenters import TiledSegmenter
 
-    segmenter = load(
-        options.checkpoint, options.device, options.trust, kind=SegmentationModel
-    ).segmenter
+    model = load(options.checkpoint, options.device, options.trust, kind=SegmentationModel)
+    segmenter = model.segmenter
     if not isinstance(segmenter, TiledSegmenter):
         raise ArgumentError(
             "Expected a checkpoint whose network works at full resolution (train with "
@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> None:
         )
     content = read_config(options.config)
     data = build_data(content, options.root, options.config)
+    check_classes(model.classes, data.classes, options.checkpoint, options.config)
     samples = data.splits[options.split][: options.images]
     if not samples:
         raise DataError(f"Expected images in the split {options.split!r}, but found none.")

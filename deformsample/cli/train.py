@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -19,7 +20,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from deformsample.checkpoints.archive import check_fits
+from deformsample.checkpoints.archive import check_classes, check_fits
 from deformsample.checkpoints.builder import architecture
 from deformsample.cli.arguments import named_task, resolve_configs
 from deformsample.cli.failures import reported
@@ -45,6 +46,7 @@ _NOISE = (
     "The number of training batches .* is smaller than the logging interval",
     r"Found \d+ module\(s\) in eval mode",  # frozen or streamed
     "Metric .* will save all targets and predictions",  # they are small
+    "It is recommended to use .*sync_dist=True",  # metrics are of all processes
     ".*LeafSpec.* is deprecated",  # between Lightning and torch
     r"\s*Dump of a value .*: a tuple is serialized as list",  # defaults of albumentations
 )
@@ -135,14 +137,19 @@ class TrainCli(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that logs to CSV, and TensorBoard if installed, in the folder of the run."""
+        config, parts = self.config[self.subcommand], self.config_init[self.subcommand]
+        if self.subcommand != "fit" and config.ckpt_path is None:
+            raise ArgumentError(
+                f"Expected `--ckpt_path FILE` with {self.subcommand}, but got none: without a "
+                "checkpoint, weights are random."
+            )
         # Report missing files before anything is written.
         self.datamodule.setup(self.subcommand)
         part = self.kind.part
         self.model.architecture = architecture(
-            self.config[self.subcommand].model[part].as_dict(),
+            config.model[part].as_dict(),
             _class_count(getattr(self.model, part).network, self.datamodule.num_classes),
         )
-        config, parts = self.config[self.subcommand], self.config_init[self.subcommand]
         resume = self.subcommand == "fit" and config.ckpt_path == LAST
         if config.ckpt_path in (LAST, "best") and not resume:
             raise ArgumentError(
@@ -150,7 +157,10 @@ class TrainCli(LightningCLI):
                 f"{config.ckpt_path!r}: only `fit` accepts `last`."
             )
         if config.ckpt_path is not None and config.ckpt_path not in _CKPT_KEYWORDS:
-            check_fits(Path(config.ckpt_path).expanduser(), self.model, part)
+            content = check_fits(Path(config.ckpt_path).expanduser(), self.model, part)
+            if self.subcommand != "fit":
+                trained = content["deformsample"]["classes"]
+                check_classes(trained, self.datamodule.classes, config.ckpt_path, "the data set")
         folder = self.resources.enter_context(
             run_folder(config.output, Path("runs") / self.run_name, resume=resume)
         )
@@ -161,7 +171,10 @@ class TrainCli(LightningCLI):
             kwargs["logger"] = [*_tensorboard(logs, step if resume else None), metrics]
         if not sys.stdout.isatty() and parts.trainer.enable_progress_bar is not False:
             parts.trainer.callbacks = _with_progress(parts.trainer.callbacks or [])
-        trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+        try:
+            trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
+        except (MisconfigurationException, TypeError, ValueError) as error:  # such as no GPU
+            raise ArgumentError(f"Cannot use these options of `trainer`: {error}") from error
         trainer.callbacks.insert(0, StepSeeds())  # type: ignore[attr-defined]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()

@@ -101,9 +101,15 @@ def chosen_device(device: str | torch.device | None) -> torch.device:
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ArgumentError(f"Expected a device of this machine, but {device!r} is not available.")
-    return torch.device(device)
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise ArgumentError(
+            f"Expected a device of this machine, such as cpu or cuda, but {str(device)!r} is not "
+            "available."
+        ) from error
+    return chosen
 
 
 def untrained(name: str, wanted: tuple[int, int] | int) -> Downsampler:

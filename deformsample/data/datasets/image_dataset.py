@@ -62,7 +62,7 @@ def check_folder(folder: Path, what: str) -> Path:
     """
     if not folder.is_dir():
         raise DataError(
-            f"Expected {what} in the folder {folder}, but there is no such folder: set it with "
-            "`--data.root PATH`."
+            f"Expected {what} in the folder {folder}, but there is no such folder: set the folder "
+            "of the data with `--data.root PATH`, or `--root PATH` of commands that do not train."
         )
     return folder
