@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from deformsample.conventions import STAGES
 from deformsample.errors import DataError
@@ -22,7 +23,6 @@ from deformsample.files.writing import atomic_write
 from deformsample.plotting import OKABE_ITO
 
 _MARKERS = "osD^vP*X<>"
-_DECADE = 10
 _COSTS = frozenset({"pixels", "gigamacs", "megabytes", "seconds"})
 
 
@@ -265,9 +265,10 @@ def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
                 selected = [row for row in rows if row.method == method and key in row.accuracy]
                 _curve(panel, [(amount(row), row) for row in selected], key, index)
             panel.set_xlabel(label)
-            low, high = panel.get_xlim()
-            if low > 0 and high / low > _DECADE:
-                panel.set_xscale("log")
+            panel.set_xscale("log")
+            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            panel.xaxis.set_major_formatter(ScalarFormatter())
+            panel.xaxis.set_minor_formatter(NullFormatter())
             panel.grid(visible=True, which="both", alpha=0.25)
     handles, labels = axes[-2, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize="small")
