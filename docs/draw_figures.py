@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from deformsample.conventions import IGNORE_INDEX, Size
+from deformsample.conventions import IGNORE_INDEX, Colour, Size
 from deformsample.data import BlueMarble
 from deformsample.geometry import (
     ErrorCurves,
@@ -46,6 +47,9 @@ class Scene(NamedTuple):
     labels: Tensor
     """(H, W) class ids."""
 
+    classes: Mapping[str, Colour]
+    """Name and colour of every class."""
+
     @property
     def size(self) -> Size:
         """(H, W)."""
@@ -63,7 +67,8 @@ def draw(folder: Path) -> None:
     name, rows, columns = REGION
     sample = next(sample for sample in data.samples() if sample.name == name)
     image = torch.from_numpy(data.read_image(sample)[rows, columns].transpose(2, 0, 1).copy())
-    scene = Scene(image, torch.from_numpy(data.read_labels(sample)[rows, columns].copy()))
+    labels = torch.from_numpy(data.read_labels(sample)[rows, columns].copy())
+    scene = Scene(image, labels, data.classes)
     folder.mkdir(exist_ok=True)
     for file, figure in (
         ("transport.jpg", transport_figure(scene)),
@@ -92,7 +97,7 @@ def unwarp_figure(scene: Scene) -> Figure:
     """From logits at the samples to the label of every pixel."""
     grid = transport_grid(_density(scene), SAMPLES)
     known = scene.labels.where(scene.labels != IGNORE_INDEX, 0)
-    shares = F.one_hot(known.long(), len(BlueMarble.classes)).movedim(-1, 0)[None].float()
+    shares = F.one_hot(known.long(), len(scene.classes)).movedim(-1, 0)[None].float()
     logits = warp_pyramid(image_pyramid(shares), grid, lod_bias=0.0)
     small = logits[0].argmax(dim=0)
     restored = unwarp_labels(logits, grid, scene.size)[0]
@@ -100,11 +105,11 @@ def unwarp_figure(scene: Scene) -> Figure:
     (image, classes), (mesh, labels) = figure.subplots(2, 2)
     draw_image(image, warp_pyramid(image_pyramid(scene.image[None]), grid, -1.0)[0] / 255)
     image.set_title("small image, {} x {}".format(*SAMPLES))
-    draw_labels(classes, small, BlueMarble.classes)
+    draw_labels(classes, small, scene.classes)
     classes.set_title("classes of its logits")
-    _draw_triangles(mesh, grid[0], small, scene.size)
+    _draw_triangles(mesh, grid[0], small, scene)
     mesh.set_title("triangles in the image; white: corners differ")
-    draw_labels(labels, restored, BlueMarble.classes)
+    draw_labels(labels, restored, scene.classes)
     labels.contour(known, levels=[0.5], colors="black", linewidths=0.6)
     labels.set_title("unwarped, {} x {}; line: ground truth".format(*scene.size))
     return figure
@@ -151,20 +156,21 @@ def _density(scene: Scene) -> Tensor:
     )
 
 
-def _draw_triangles(axes: Axes, grid: Tensor, classes: Tensor, size: Size) -> None:
+def _draw_triangles(axes: Axes, grid: Tensor, classes: Tensor, scene: Scene) -> None:
     """The triangles of a mesh in the colour of their corners, or white where these differ."""
     corners = triangle_corners((grid.shape[0], grid.shape[1]), grid.device)
-    points = to_pixels(grid, size).flatten(0, 1)[corners]
+    height, width = scene.size
+    points = to_pixels(grid, scene.size).flatten(0, 1)[corners]
     ids = classes.flatten()[corners]
-    palette = np.array(list(BlueMarble.classes.values())) / 255
+    palette = np.array(list(scene.classes.values())) / 255
     colours = palette[ids[:, 0].numpy()]
     colours[(ids != ids[:, :1]).any(dim=1).numpy()] = 1.0
     triangles = PolyCollection(
         list(points.numpy()), facecolors=colours, edgecolors="0.4", linewidths=0.3
     )
     axes.add_collection(triangles)
-    axes.set_xlim(-0.5, size[1] - 0.5)
-    axes.set_ylim(size[0] - 0.5, -0.5)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
     axes.set_aspect("equal")
     axes.set_xticks([])
     axes.set_yticks([])

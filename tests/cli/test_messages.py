@@ -40,8 +40,8 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
             ["model.segmenter.network", "deformsample.networks.Nett"],
         ),
         (
-            "model: {segmenter: {init_args: {network: {init_args: {stem_stride: 3}}}}}",
-            ["model.segmenter.network.stem_stride", "3"],
+            "model: {segmenter: {init_args: {network: {init_args: {logit_upsampling: x}}}}}",
+            ["model.segmenter.network.logit_upsampling", "x"],
         ),
         ("dta: {root: x}", ["dta.root"]),
         ("model: {loss: {init_args: {class_weigths: balanced}}}", ["class_weigths"]),
