@@ -46,12 +46,6 @@ def run(options: argparse.Namespace) -> None:
     )
     from deformsample.samplers import as_pixels
 
-    known = (*UNTRAINED, *shipped_models())
-    if options.model not in known and not Path(options.model).expanduser().exists():
-        raise ArgumentError(
-            f"Expected a checkpoint, or one of {', '.join(known)}, but there is no file "
-            f"{options.model}."
-        )
     if options.pixels is not None and options.model not in UNTRAINED:
         raise ArgumentError(
             "Expected `--pixels` only with `detail` or `uniform`, but got it with "
@@ -59,6 +53,12 @@ def run(options: argparse.Namespace) -> None:
         )
     if options.pixels is not None and options.pixels < 4:
         raise ArgumentError(f"Expected `--pixels` of at least 4, but got {options.pixels}.")
+    known = (*UNTRAINED, *shipped_models())
+    if options.model not in known and not Path(options.model).expanduser().exists():
+        raise ArgumentError(
+            f"Expected a checkpoint, or one of {', '.join(known)}, but there is no file "
+            f"{options.model}."
+        )
     device = chosen_device(options.device)
     trained = None
     if options.model not in UNTRAINED:
