@@ -17,9 +17,11 @@ from deformsample.data import BlueMarble, SegmentationDataModule, SegmentationSp
 from deformsample.evaluation.accuracy import accuracy
 
 METHODS = {
-    "blue-marble": ["--config=method/error_curves.yaml"],
-    "blue-marble-uniform": ["--config=method/uniform.yaml"],
+    "blue-marble": ("learned sampling (error curves)", "method/error_curves.yaml"),
+    "blue-marble-uniform": ("uniform sampling", "method/uniform.yaml"),
 }
+"""What the card says of the sampling, and the config of the method, by model."""
+
 BOUNDARY_WIDTH = 2
 
 CARD = """\
@@ -56,25 +58,25 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/shipped"))
     parser.add_argument("--output", type=Path, default=Path("deformsample/models"))
     options = parser.parse_args()
-    for name, method in METHODS.items():
+    for name, (sampling, config) in METHODS.items():
         last = options.runs / name / "checkpoints" / "last.ckpt"
         if not last.is_file():
-            train(method, options.runs / name)
-        write(last, options.output / name)
+            train(config, options.runs / name)
+        write(last, options.output / name, sampling)
 
 
-def train(method: list[str], run: Path) -> None:
-    """Train with the configs and options of a method."""
-    schedule = Path(__file__).with_suffix(".yaml")
-    arguments = ["--config=quickstart.yaml", *method, f"--config={schedule}", f"--output={run}"]
-    if run_command(["fit", *arguments]):
+def train(config: str, run: Path) -> None:
+    """Train with the config of a method."""
+    configs = ["quickstart.yaml", config, Path(__file__).with_suffix(".yaml")]
+    if run_command(["fit", *(f"--config={file}" for file in configs), f"--output={run}"]):
         raise SystemExit(f"The training of {run} failed.")
 
 
-def write(checkpoint: Path, folder: Path) -> None:
+def write(checkpoint: Path, folder: Path, sampling: str) -> None:
     """Write a checkpoint as a folder with its card."""
     data = SegmentationDataModule(BlueMarble)
     split = SegmentationSplit(data.dataset, data.splits["test"])
+    # Measured as users load it: only weights are rounded, not the constants of the model.
     deformsample.load(checkpoint).half().save_pretrained(folder)
     model = deformsample.load(folder, kind=deformsample.SegmentationModel)
     scores = accuracy(model.segmenter, split, {}, BOUNDARY_WIDTH)
@@ -82,10 +84,9 @@ def write(checkpoint: Path, folder: Path) -> None:
     measured = {f"test/{name}": value for name, value in scores.items()}
     model.description["card"]["metrics"].update(measured)
     model.half().save_pretrained(folder)
-    learned = "uniform" not in folder.name
     card = CARD.format(
         name=folder.name,
-        sampling="learned sampling (error curves)" if learned else "uniform sampling",
+        sampling=sampling,
         h=height,
         w=width,
         width=BOUNDARY_WIDTH,
