@@ -25,6 +25,8 @@ class UNet(nn.Module):
         logit_upsampling: factor s of the output per side.
         dropout: dropout probability at the end of each encoder level, from fine to coarse; 0 for
             further levels.
+        stride: stride of the first convolution. The network then works at 1 / stride of the
+            resolution, and sees details of the full one.
 
     Example:
         >>> UNet(num_classes=5, widths=(8, 16))(torch.rand(1, 3, 33, 47)).shape
@@ -38,6 +40,7 @@ class UNet(nn.Module):
         in_channels: int = 3,
         logit_upsampling: int = 1,
         dropout: Sequence[float] = (),
+        stride: int = 1,
     ) -> None:
         super().__init__()
         if not widths or min(widths) < 1:
@@ -50,8 +53,11 @@ class UNet(nn.Module):
                 f"got {list(dropout)} and {list(widths)}."
             )
         self.dropout = [*dropout, *[0.0] * (len(widths) - len(dropout))]
+        if stride < 1:
+            raise ArgumentError(f"Expected `stride` of at least 1, but got {stride}.")
         before = [in_channels, *widths]
-        self.down = nn.ModuleList(_level(a, b) for a, b in zip(before[:-1], widths, strict=True))
+        strides = [stride, *[1] * (len(widths) - 1)]
+        self.down = nn.ModuleList(map(_level, before[:-1], widths, strides))
         self.up = nn.ModuleList(
             _level(coarse + fine, fine)
             for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
@@ -61,7 +67,8 @@ class UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(b, in_channels, h, w) of any size to (b, num_classes, h', w').
 
-        h' is (h - 1) s + 1 for the factor s of ``logit_upsampling``, w' likewise.
+        h' is (h - 1) s + 1 for the factor s of ``logit_upsampling``, w' likewise; h is rounded up
+        after division by ``stride``.
         """
         skips: list[Tensor] = []
         x = image
@@ -76,13 +83,15 @@ class UNet(nn.Module):
         return logits
 
 
-def _level(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(*_convolution(before, after), *_convolution(after, after))
+def _level(before: int, after: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(*_convolution(before, after, stride), *_convolution(after, after))
 
 
-def _convolution(before: int, after: int) -> list[nn.Module]:
+def _convolution(before: int, after: int, stride: int = 1) -> list[nn.Module]:
+    # An odd kernel that covers the gaps of its stride: outputs are centred at every stride-th pixel.
+    kernel = 2 * stride + 1
     return [
-        nn.Conv2d(before, after, 3, padding=1, bias=False),
+        nn.Conv2d(before, after, kernel, stride, padding=stride, bias=False),
         nn.BatchNorm2d(after),
         nn.ReLU(inplace=True),
     ]
