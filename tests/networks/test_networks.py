@@ -146,6 +146,27 @@ def test_unet_takes_any_size_and_refines_corner_to_corner(logit_upsampling: int)
         assert logits.shape == (2, 4, *expected)
 
 
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_a_stride_of_the_unet_skips_no_pixel_and_keeps_the_corners(stride: int) -> None:
+    torch.manual_seed(0)
+    net = UNet(2, (8, 8), stride=stride).eval()
+    image = torch.rand(1, 3, 4 * stride + 1, 6 * stride + 1, requires_grad=True)
+    logits = net(image)
+    assert logits.shape == (1, 2, 5, 7)
+    (gradient,) = torch.autograd.grad(logits.square().sum(), image)
+    assert bool((gradient.abs().sum(dim=1) > 0).all())
+    first = net.down[0][0]
+    assert isinstance(first, torch.nn.Conv2d)
+    torch.nn.init.zeros_(first.weight)
+    torch.nn.init.ones_(first.weight[:, :, stride, stride])
+    assert torch.allclose(first(image)[0, 0], image[0, :, ::stride, ::stride].sum(dim=0))
+
+
+def test_a_stride_below_1_is_named() -> None:
+    with pytest.raises(ArgumentError, match=naming("stride", 0)):
+        UNet(2, (8, 8), stride=0)
+
+
 def test_refined_logits_at_a_sample_depend_on_it_alone() -> None:
     head = upsampling_head(3, 2, 2)
     features = torch.rand(1, 3, 5, 6)
