@@ -19,6 +19,7 @@ LARGEST_VOLUME = 1 << 28
 """Maximum number of voxels of one channel of a volume (645 per side)."""
 
 _TILE_SIDES = 322, 323  # tags of a TIFF
+_CODECS = frozenset({"blosc", "bz2", "gzip", "lz4", "lzma", "shuffle", "zlib", "zstd"})
 _DEFLATE = 1032  # maximum compression ratio of deflate
 
 
@@ -65,6 +66,26 @@ def check_tiff(series: Any, path: Path) -> None:
                 f"Expected a complete TIFF, but {path} declares {page.shape[0]} x {page.shape[1]} "
                 "pixels and is truncated: get the file again."
             )
+
+
+def check_zarr(array: Any, path: Path) -> None:
+    """Check the declared type and size of a level of an OME-Zarr image, and how it is encoded."""
+    if array.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"Expected an image of 8 or 16 bits, but {path} has {array.dtype}.")
+    if math.prod(array.chunks) > LARGEST_CHUNK:
+        raise DataError(
+            f"Expected chunks of at most {LARGEST_CHUNK:,} values, but {path} has chunks of "
+            f"{array.chunks}: save it with smaller chunks."
+        )
+    described = array.metadata.to_dict()
+    # Version 2 of the format has codecs that run code (pickle).
+    codecs = [described.get("compressor"), *(described.get("filters") or ())]
+    names = {codec["id"] for codec in codecs if codec}
+    if unknown := names - _CODECS:
+        raise DataError(
+            f"Expected an image compressed by one of {', '.join(sorted(_CODECS))}, but {path} "
+            f"needs {', '.join(sorted(unknown))}."
+        )
 
 
 def check_volume(volume: Any, path: Path) -> None:

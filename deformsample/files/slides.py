@@ -1,4 +1,4 @@
-"""Out-of-core reading of large TIFFs and slides.
+"""Out-of-core reading of large TIFFs, slides and OME-Zarr images.
 
 Regions of pyramid levels are read from the file, or averaged from the next finer level in the file.
 """
@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from deformsample.conventions import Pixels, Size
 from deformsample.errors import DataError
-from deformsample.files.limits import check_tiff
+from deformsample.files.limits import check_tiff, check_zarr
 from deformsample.files.reading import regular_file
 from deformsample.kernels.pixels import halve
 
@@ -28,6 +28,9 @@ SLIDE_SUFFIXES = frozenset({".bif", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide"
 """Suffixes of formats that only OpenSlide reads, in lower case."""
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+
+ZARR_SUFFIX = ".zarr"
+"""Suffix of the folder of an OME-Zarr image."""
 
 READ_WHOLE = 64_000_000
 """Maximum number of pixels of a TIFF that is read whole."""
@@ -197,25 +200,68 @@ class SlideImage(LargeImage):
         self._slide.close()
 
 
+class ZarrImage(LargeImage):
+    """An OME-Zarr image (OME-NGFF 0.4 and 0.5) of 8 or 16 bits; see https://ngff.openmicroscopy.org.
+
+    Channels as in :class:`TiffImage`. Of further axes, the first time and depth are read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import zarr
+        except ImportError:
+            raise DataError(f"Expected zarr to read {path}: {_INSTALL}.") from None
+        if not path.is_dir():
+            raise DataError(f"Expected the folder of an OME-Zarr image, but got {path}.")
+        try:
+            group: Any = zarr.open_group(path, mode="r")
+            image = group.attrs.get("ome", group.attrs)["multiscales"][0]
+            self._axes = [axis["name"] for axis in image["axes"]]
+            self._arrays: list[Any] = [group[level["path"]] for level in image["datasets"]]
+            row, column = self._axes.index("y"), self._axes.index("x")
+            sizes = [(array.shape[row], array.shape[column]) for array in self._arrays]
+        except Exception as error:  # readers raise any exception on invalid bytes
+            raise _unreadable(path, error) from None
+        for array in self._arrays:
+            check_zarr(array, path)
+        super().__init__(path, sizes)
+
+    @override
+    def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
+        chosen = {"y": slice(top, bottom), "x": slice(left, right), "c": slice(None)}
+        values = np.asarray(self._arrays[index][tuple(chosen.get(name, 0) for name in self._axes)])
+        kept = [name for name in self._axes if name in chosen]
+        return as_rgb(values.transpose([kept.index(name) for name in ("y", "x", "c")[: len(kept)]]))
+
+    @override
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
 def open_large(path: Path) -> LargeImage:
-    """Open a TIFF or a slide, without reading its pixels.
+    """Open a TIFF, a slide or an OME-Zarr image, without reading its pixels.
 
     Raises:
         DataError: no such file, an unreadable file, or another format.
     """
     suffix = path.suffix.lower()
+    if suffix == ZARR_SUFFIX:
+        return ZarrImage(path)
     if suffix in SLIDE_SUFFIXES:
         return SlideImage(path)
     if suffix in TIFF_SUFFIXES:
         return TiffImage(path)
     raise DataError(
-        f"Expected a TIFF or a slide to read in parts, but got {path}: convert it first."
+        f"Expected a TIFF, a slide or an OME-Zarr image to read in parts, but got {path}: convert "
+        "it first."
     )
 
 
 def is_large(path: Path) -> bool:
-    """Whether a file is a slide or a large TIFF; reads only the header."""
+    """Whether a path is a slide, a large TIFF or an OME-Zarr image; reads only the header."""
     suffix = path.suffix.lower()
+    if suffix == ZARR_SUFFIX:
+        return True
     if suffix not in TIFF_SUFFIXES:
         return suffix in SLIDE_SUFFIXES
     if not path.is_file():  # opening a pipe would block
@@ -248,7 +294,7 @@ def _halvings(full: Size, size: Size) -> int | None:
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return DataError(f"Cannot read the TIFF or slide {path}: {reason[:200]}.")
+    return DataError(f"Cannot read the large image {path}: {reason[:200]}.")
 
 
 def as_rgb(pixels: npt.NDArray[Any]) -> Pixels:

@@ -1,11 +1,14 @@
 """Images in parts give what whole images give."""
 
+import json
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import tifffile
 import torch
+import zarr
 
 import deformsample
 from deformsample.cli.main import main
@@ -88,6 +91,61 @@ def test_labels_of_a_large_file_are_those_of_the_whole(
     held = read_sampled(out / "a.png")
     assert held.size == SIZE
     assert held.pixels.shape == (16, 24, 3)
+
+
+def write_zarr(path: Path, pixels: Pixels, version: Literal[2, 3], **options: Any) -> Path:
+    """An OME-Zarr image (t, c, y, x) with two levels."""
+    group = zarr.open_group(path, mode="w", zarr_format=version)
+    axes = [{"name": name} for name in "tcyx"]
+    image = {"axes": axes, "datasets": [{"path": "0"}, {"path": "1"}]}
+    group.attrs.update(
+        {"multiscales": [image]} if version == 2 else {"ome": {"multiscales": [image]}}
+    )
+    half = image_pyramid(torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None])[1]
+    for name, level in (("0", pixels.transpose(2, 0, 1)), ("1", half[0].round().byte().numpy())):
+        layout = {"shape": (1, *level.shape), "chunks": (1, 3, 64, 64), "dtype": "u1", **options}
+        group.create_array(name, **layout)[0] = level
+    return path
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_ome_zarr_image_is_read_as_a_tiff(version: Literal[2, 3], tmp_path: Path) -> None:
+    pixels = picture()
+    tiff = write_tiff(tmp_path / "a.tif", pixels, 1, photometric="rgb")
+    with open_large(write_zarr(tmp_path / "a.ome.zarr", pixels, version)) as image:
+        with TiffImage(tiff) as expected:
+            assert image.size == expected.size
+            for part in ((0, 10, 50, 20, 90), (1, 0, 99, 100, 200), (3, 0, 42, 0, 65)):
+                assert np.array_equal(image.read(*part), expected.read(*part))
+
+
+def test_labels_of_an_ome_zarr_image_are_those_of_its_pixels(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    pixels = picture()
+    file = write_zarr(tmp_path / "a.zarr", pixels, 3)
+    assert main(["segment", str(checkpoint), str(file), "--output", str(tmp_path / "out")]) == 0
+    labels = tifffile.imread(tmp_path / "out" / "a.tif")
+    model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
+    assert float((labels != model.segment(pixels)).mean()) < 0.01  # levels are rounded
+
+
+def test_zarr_folders_that_are_no_images_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.zarr").mkdir()
+    zarr.open_group(tmp_path / "other.zarr", mode="w")
+    (tmp_path / "file.zarr").write_bytes(b"")
+    for name in ("empty.zarr", "other.zarr", "file.zarr", "no.zarr"):
+        with pytest.raises(DataError, match=naming(tmp_path / name)):
+            open_large(tmp_path / name)
+    deep = write_zarr(tmp_path / "deep.zarr", picture(), 3, dtype="f4")
+    with pytest.raises(DataError, match=naming(deep, "float32")):
+        open_large(deep)
+    pickled = write_zarr(tmp_path / "pickled.zarr", picture(), 2)
+    metadata = json.loads((pickled / "0" / ".zarray").read_text())
+    metadata["filters"] = [{"id": "pickle"}]
+    (pickled / "0" / ".zarray").write_text(json.dumps(metadata))
+    with pytest.raises(DataError, match=naming(pickled, "pickle")):
+        open_large(pickled)
 
 
 @pytest.mark.parametrize(
