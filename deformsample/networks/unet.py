@@ -88,7 +88,7 @@ def _level(before: int, after: int, stride: int = 1) -> nn.Sequential:
 
 
 def _convolution(before: int, after: int, stride: int = 1) -> list[nn.Module]:
-    # An odd kernel that covers the gaps of its stride: outputs are centred at every stride-th pixel.
+    # An odd kernel without gaps: outputs are centred at every stride-th pixel.
     kernel = 2 * stride + 1
     return [
         nn.Conv2d(before, after, kernel, stride, padding=stride, bias=False),

@@ -112,11 +112,11 @@ def write_zarr(path: Path, pixels: Pixels, version: Literal[2, 3], **options: An
 def test_an_ome_zarr_image_is_read_as_a_tiff(version: Literal[2, 3], tmp_path: Path) -> None:
     pixels = picture()
     tiff = write_tiff(tmp_path / "a.tif", pixels, 1, photometric="rgb")
-    with open_large(write_zarr(tmp_path / "a.ome.zarr", pixels, version)) as image:
-        with TiffImage(tiff) as expected:
-            assert image.size == expected.size
-            for part in ((0, 10, 50, 20, 90), (1, 0, 99, 100, 200), (3, 0, 42, 0, 65)):
-                assert np.array_equal(image.read(*part), expected.read(*part))
+    file = write_zarr(tmp_path / "a.ome.zarr", pixels, version)
+    with open_large(file) as image, TiffImage(tiff) as expected:
+        assert image.size == expected.size
+        for part in ((0, 10, 50, 20, 90), (1, 0, 99, 100, 200), (3, 0, 42, 0, 65)):
+            assert np.array_equal(image.read(*part), expected.read(*part))
 
 
 def test_labels_of_an_ome_zarr_image_are_those_of_its_pixels(
