@@ -60,7 +60,7 @@ def labels_like(image: ImageLike, labels: Tensor) -> Any:
 
 @contextmanager
 def open_source(image: ImageLike, device: torch.device) -> Iterator[ImageSource]:
-    """An image to sample; slides and large TIFFs are read in parts, and closed at the end.
+    """An image to sample; slides, OME-Zarr images and large TIFFs are read in parts.
 
     Args:
         image: as in :func:`as_batch`.

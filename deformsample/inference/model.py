@@ -65,7 +65,7 @@ class Model(nn.Module, ABC):
     def downsample(self, image: ImageLike) -> Downsampled:
         """The small image (b, 3, h, w) in [0, 1], with its sampling grid and density map.
 
-        Slides and large TIFFs are read in parts.
+        Slides, OME-Zarr images and large TIFFs are read in parts.
 
         Raises:
             ArgumentError: the model does not sample images, or an image of another shape.
