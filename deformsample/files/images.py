@@ -24,11 +24,15 @@ _PLAIN = frozenset({"1", "L", "LA", "P", "PA", "RGBA", "RGBX"})
 _DEEP = frozenset({"I;16", "I;16B", "I;16L"})
 
 
-def read_image(path: Path) -> Pixels:
+def read_image(path: Path, halvings: int = 0) -> Pixels:
     """Read an image file as RGB.
 
     Grey and palette images become RGB, opacity is dropped, and 16-bit images are converted to 8
     bits by keeping the high byte. Only the first page of a TIFF is read.
+
+    Args:
+        path: path of the file.
+        halvings: decode a JPEG at 1 / 2^halvings of its size, at most 3; its sides are rounded up.
 
     Returns:
         (h, w, 3) uint8, with the EXIF orientation applied.
@@ -37,7 +41,7 @@ def read_image(path: Path) -> Pixels:
         DataError: no such file, not an image, truncated, of a single row or column, or of another
             colour mode (CMYK, Lab, floating point).
     """
-    image = open_image(path)
+    image = open_image(path, halvings)
     if min(image.size) < 2:
         raise DataError(
             f"Expected an image of at least 2 x 2 pixels, but {path} has {image.height} x "
@@ -98,10 +102,14 @@ def save_image(image: Image.Image, path: Path, pnginfo: PngInfo | None = None) -
         image.save(partial, pnginfo=pnginfo)
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, halvings: int = 0) -> Image.Image:
     """Decode an image file and apply its EXIF orientation.
 
     The declared size is checked before decoding.
+
+    Args:
+        path: path of the file.
+        halvings: as in :func:`read_image`.
 
     Raises:
         DataError: no such file, not an image, too large, animated, or truncated.
@@ -110,6 +118,8 @@ def open_image(path: Path) -> Image.Image:
     try:
         image: Image.Image = Image.open(path, formats=FORMATS)
         check_image(image, path)
+        if halvings:
+            image.draft(None, (image.width >> halvings, image.height >> halvings))
         image.load()  # closes the file
         ImageOps.exif_transpose(image, in_place=True)
         return image

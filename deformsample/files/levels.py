@@ -23,7 +23,7 @@ def read_level(path: Path, level: int) -> Pixels:
     Raises:
         DataError: no such file, an unreadable file, or too many pixels at that level.
     """
-    if not is_large(path):
+    if not is_large(path) or path.suffix.lower() in large.JPEG_SUFFIXES:  # decoded whole anyway
         pixels = read_image(path)
         return pixels if level == 0 else _bytes(halved(pixels, level))
     with open_large(path) as image:

@@ -1,4 +1,4 @@
-"""Out-of-core reading of large TIFFs, slides and OME-Zarr images.
+"""Out-of-core reading of large TIFFs and JPEGs, slides and OME-Zarr images.
 
 Regions of pyramid levels are read from the file, or averaged from the next finer level in the file.
 """
@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from deformsample.conventions import Pixels, Size
 from deformsample.errors import DataError
+from deformsample.files.images import read_image
 from deformsample.files.limits import check_tiff, check_zarr
 from deformsample.files.reading import regular_file
 from deformsample.kernels.pixels import halve
@@ -32,8 +33,12 @@ TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 ZARR_SUFFIX = ".zarr"
 """Suffix of the folder of an OME-Zarr image."""
 
-READ_WHOLE = 64_000_000
-"""Maximum number of pixels of a TIFF that is read whole."""
+JPEG_SUFFIXES = frozenset({".jpeg", ".jpg"})
+
+READ_WHOLE = 50_000_000
+"""Maximum number of pixels of a TIFF or JPEG that is read whole."""
+
+_ORIENTATION = 0x0112  # tag of EXIF
 
 _BLOCK_SIDE = 2048
 """Side of a block that is read at once, in pixels of the level in the file."""
@@ -168,6 +173,35 @@ class TiffImage(LargeImage):
         self._file.close()
 
 
+class JpegImage(LargeImage):
+    """A JPEG, decoded at 1, 1/2, 1/4 or 1/8 of its size; the decoder averages on the way.
+
+    Decoding at 1/8 takes a fraction of the time and of the memory. Each size is decoded once, when
+    it is needed. The file has no EXIF orientation.
+    """
+
+    def __init__(self, path: Path) -> None:
+        regular_file(path, "an image file")
+        try:
+            with Image.open(path, formats=("JPEG",)) as image:
+                sides = image.height, image.width
+        except Exception as error:  # readers raise any exception on invalid bytes
+            raise _unreadable(path, error) from None
+        levels = [(-(-sides[0] // 2**k), -(-sides[1] // 2**k)) for k in range(4)]
+        super().__init__(path, levels)
+        self._decoded: dict[int, Pixels] = {}
+
+    @override
+    def part(self, index: int, top: int, bottom: int, left: int, right: int) -> Pixels:
+        if index not in self._decoded:
+            self._decoded[index] = read_image(self.path, index)
+        return self._decoded[index][top:bottom, left:right]
+
+    @override
+    def close(self) -> None:
+        self._decoded.clear()
+
+
 class SlideImage(LargeImage):
     """A whole-slide image, read by OpenSlide; areas that were not scanned are white."""
 
@@ -251,25 +285,29 @@ def open_large(path: Path) -> LargeImage:
         return SlideImage(path)
     if suffix in TIFF_SUFFIXES:
         return TiffImage(path)
+    if suffix in JPEG_SUFFIXES:
+        return JpegImage(path)
     raise DataError(
-        f"Expected a TIFF, a slide or an OME-Zarr image to read in parts, but got {path}: convert "
-        "it first."
+        "Expected a TIFF, a JPEG, a slide or an OME-Zarr image to read in parts, but got "
+        f"{path}: convert it first."
     )
 
 
 def is_large(path: Path) -> bool:
-    """Whether a path is a slide, a large TIFF or an OME-Zarr image; reads only the header."""
+    """Whether a path is a slide, an OME-Zarr image, or a large TIFF or JPEG; reads the header."""
     suffix = path.suffix.lower()
     if suffix == ZARR_SUFFIX:
         return True
-    if suffix not in TIFF_SUFFIXES:
+    if suffix not in TIFF_SUFFIXES | JPEG_SUFFIXES:
         return suffix in SLIDE_SUFFIXES
     if not path.is_file():  # opening a pipe would block
         return False
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=("TIFF",)) as image:
+        with warnings.catch_warnings(), Image.open(path, formats=("TIFF", "JPEG")) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return bool(image.width * image.height > READ_WHOLE)
+            # Rounded sides of a turned JPEG would shift its samples.
+            turned = image.format == "JPEG" and image.getexif().get(_ORIENTATION, 1) != 1
+            return bool(image.width * image.height > READ_WHOLE) and not turned
     except Image.DecompressionBombError:
         return True
     except Exception:  # readers raise any exception on invalid bytes

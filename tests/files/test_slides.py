@@ -4,18 +4,21 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 import torch
 import zarr
+from PIL import Image
 
 import deformsample
 from deformsample.cli.main import main
 from deformsample.conventions import Pixels
 from deformsample.errors import DataError
+from deformsample.files.images import read_image
 from deformsample.files.sampled_png import read_sampled
-from deformsample.files.slides import SlideImage, TiffImage, as_rgb, open_large
+from deformsample.files.slides import SlideImage, TiffImage, as_rgb, is_large, open_large
 from deformsample.geometry import image_pyramid
 from deformsample.samplers import DetailSampler, OutOfCoreImage, UniformSampler
 from deformsample.samplers.downsampler import Downsampler
@@ -91,6 +94,44 @@ def test_labels_of_a_large_file_are_those_of_the_whole(
     held = read_sampled(out / "a.png")
     assert held.size == SIZE
     assert held.pixels.shape == (16, 24, 3)
+
+
+def test_a_large_jpeg_is_decoded_at_the_size_that_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deformsample.files.slides.READ_WHOLE", 100_000)
+    file = tmp_path / "a.jpg"
+    pixels = cv2.resize(scene(3, 30, 40, classes=2)[0], (1003, 611))  # smooth
+    Image.fromarray(pixels).save(file, quality=95, subsampling=0)
+    whole = read_image(file)
+    downsampler = Downsampler(DetailSampler(), (20, 30))
+    expected = downsampler(torch.from_numpy(whole.transpose(2, 0, 1).copy())[None])
+    decoded: list[int] = []
+
+    def counted(path: Path, halvings: int) -> Pixels:
+        decoded.append(halvings)
+        return read_image(path, halvings)
+
+    monkeypatch.setattr("deformsample.files.slides.read_image", counted)
+    assert is_large(file)
+    with open_large(file) as image:
+        assert image.size == whole.shape[:2]
+        sampled = downsampler(OutOfCoreImage(image, torch.device("cpu")))
+    assert decoded[0] == 3  # the thumbnail
+    assert 0 not in decoded
+    assert len(decoded) == len(set(decoded))
+    torch.testing.assert_close(sampled.image, expected.image, rtol=0, atol=0.03)
+    assert deformsample.load("blue-marble").segment(file).shape == whole.shape[:2]
+
+
+def test_a_large_jpeg_with_an_orientation_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deformsample.files.slides.READ_WHOLE", 1_000)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture()).save(tmp_path / "a.jpg", exif=exif)
+    assert not is_large(tmp_path / "a.jpg")
 
 
 def write_zarr(path: Path, pixels: Pixels, version: Literal[2, 3], **options: Any) -> Path:
