@@ -139,15 +139,15 @@ def _affine_functions(logits: Tensor, colours: Tensor) -> Tensor:
     Returns:
         (b, k, 4, h, w): red, green, blue, constant.
     """
-    # Products of small numbers: the mean colour, and the mean of the logits, cancel.
+    # Centred: variances of small numbers lose fewer digits.
     x = colours - colours.mean(dim=(2, 3), keepdim=True)
     y = logits - logits.mean(dim=(2, 3), keepdim=True)
-    mean_x, mean_y = _window_mean(x), _window_mean(y)
-    pairs = torch.tensor([[0, 1, 2], [1, 3, 4], [2, 4, 5]], device=x.device)
-    i, j = torch.triu_indices(3, 3, device=x.device)
-    variance = (_window_mean(x[:, i] * x[:, j]) - mean_x[:, i] * mean_x[:, j])[:, pairs]
-    covariance = _window_mean((y[:, :, None] * x[:, None]).flatten(1, 2)).unflatten(1, (-1, 3))
-    covariance = covariance - mean_y[:, :, None] * mean_x[:, None]
+    xx = (x[:, :, None] * x[:, None]).flatten(1, 2)
+    yx = (y[:, :, None] * x[:, None]).flatten(1, 2)
+    parts = [part.shape[1] for part in (x, y, xx, yx)]
+    x, y, xx, yx = _window_mean(torch.cat((x, y, xx, yx), dim=1)).split(parts, dim=1)
+    variance = xx.unflatten(1, (3, 3)) - x[:, :, None] * x[:, None]
+    covariance = yx.unflatten(1, (-1, 3)) - y[:, :, None] * x[:, None]
     slopes = (covariance[:, :, :, None] * _inverse_of_symmetric(variance)[:, None]).sum(dim=2)
     slopes = _window_mean(slopes.flatten(1, 2)).unflatten(1, (-1, 3))
     constant = logits - (slopes * colours[:, None]).sum(dim=2)
@@ -163,15 +163,18 @@ def _inverse_of_symmetric(matrix: Tensor) -> Tensor:
         for one, other in ((second, third), (third, first), (first, second))
     ]
     determinant = (first * rows[0]).sum(dim=1)
-    return torch.stack(rows, dim=1) / determinant[:, None, None]
+    inverse: Tensor = torch.stack(rows, dim=1) / determinant[:, None, None]
+    return inverse
 
 
 def _window_mean(values: Tensor) -> Tensor:
-    """The mean over the window about each sample, (b, c, h, w), cut off at the border."""
+    """The mean over the window about each sample of (b, c, h, w); border samples are repeated."""
+    h, w = values.shape[2:]
     side = 2 * _RADIUS + 1
-    for kernel, padding in (((side, 1), (_RADIUS, 0)), ((1, side), (0, _RADIUS))):
-        values = F.avg_pool2d(values, kernel, 1, padding, count_include_pad=False)
-    return values
+    padded = F.pad(values, (_RADIUS,) * 4, mode="replicate")
+    rows = torch.stack([padded[:, :, i : i + h] for i in range(side)]).sum(dim=0)
+    total = torch.stack([rows[..., j : j + w] for j in range(side)]).sum(dim=0)
+    return total / side**2
 
 
 def _near_boundaries(winners: Tensor) -> Tensor:
@@ -230,4 +233,6 @@ def _check_image(image: Tensor, count: int) -> None:
             f"Expected `image` of shape ({count}, 3, h, w), but got {tuple(image.shape)}."
         )
     if image.dtype != torch.uint8 and not image.is_floating_point():
-        raise ArgumentError(f"Expected `image` of uint8, or float in [0, 1], but got {image.dtype}.")
+        raise ArgumentError(
+            f"Expected `image` of uint8, or float in [0, 1], but got {image.dtype}."
+        )
