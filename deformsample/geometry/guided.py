@@ -191,7 +191,7 @@ def _compiled(guided: _Guided, image: Tensor, size: Size, top: int) -> Tensor:
         image = image.float()
     labels = guided_labels_at(
         guided.mesh.vertices.numpy(),
-        (guided.coefficients * _per_unit(image)).numpy(),
+        _functions_of(image, guided.coefficients).numpy(),
         guided.winners.numpy(),
         guided.near.numpy(),
         image.contiguous().numpy(),
@@ -203,7 +203,7 @@ def _compiled(guided: _Guided, image: Tensor, size: Size, top: int) -> Tensor:
 
 
 def _labels(guided: _Guided, image: Tensor, size: Size) -> Tensor:
-    mesh, table = guided.mesh, (guided.coefficients * _per_unit(image)).flatten(2)
+    mesh, table = guided.mesh, _functions_of(image, guided.coefficients).flatten(2)
     index = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks: list[Tensor] = []
     top = 0
@@ -221,10 +221,11 @@ def _labels(guided: _Guided, image: Tensor, size: Size) -> Tensor:
     return torch.cat(blocks, dim=1)
 
 
-def _per_unit(image: Tensor) -> Tensor:
-    """Factors (4,) of affine functions of the colour in [0, 1] for the colours of an image."""
-    scale = 1 / 255 if image.dtype == torch.uint8 else 1.0
-    return torch.tensor([scale, scale, scale, 1.0], device=image.device)
+def _functions_of(image: Tensor, coefficients: Tensor) -> Tensor:
+    """The coefficients of affine functions of the colour, in the unit of an image."""
+    if image.dtype != torch.uint8:
+        return coefficients
+    return coefficients * torch.tensor([1 / 255, 1 / 255, 1 / 255, 1.0], device=image.device)
 
 
 def _check_image(image: Tensor, count: int) -> None:
