@@ -38,7 +38,7 @@ def accuracy(
         ``miou`` and ``iou/CLASS`` at full resolution; ``boundary_iou/CLASS`` and their mean
         ``boundary_iou``. If images are sampled, also ``miou_warped`` at the samples, and the oracle
         upper bound ``upper_bound`` with ``upper_bound/CLASS``: the IoU of the grid if every sample
-        has its true class.
+        has its true class, without guidance.
     """
     names = list(split.dataset.classes)
     count = len(names)
