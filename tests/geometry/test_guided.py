@@ -113,7 +113,8 @@ def reference(logits: Tensor, grid: Tensor, small: Tensor, image: Tensor) -> Ten
     parts = np.concatenate((mean.reshape(h, w, -1), constant), axis=2)
     full = unwarp(torch.from_numpy(parts).permute(2, 0, 1)[None], grid.double(), SIZE)[0]
     logit = (full[: 3 * k].unflatten(0, (3, k)) * image[0, :, None]).sum(dim=0) + full[3 * k :]
-    return logit.argmax(dim=0).to(torch.uint8)
+    labels: Tensor = logit.argmax(dim=0).to(torch.uint8)
+    return labels
 
 
 def test_against_a_regression_sample_by_sample() -> None:
