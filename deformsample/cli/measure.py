@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=4,
         help="band of the boundary IoU (%(default)s pixels)",
     )
+    parser.add_argument(
+        "--guided",
+        action="store_true",
+        help="boundaries between samples follow the colours of the image",
+    )
     parser.add_argument("--cost", action="store_true", help="only time and memory of one image")
     parser.add_argument("--output", type=Path, metavar="JSON", help="file to write to")
 
@@ -48,9 +53,9 @@ def run(options: argparse.Namespace) -> None:
     split = SegmentationSplit(data.dataset, data.splits[options.split], (), data.cache)
     groups = class_groups(content)
     scores = {
-        name: cost(model.segmenter, split)
+        name: cost(model.segmenter, split, guided=options.guided)
         if options.cost
-        else accuracy(model.segmenter, split, groups, options.boundary_width)
+        else accuracy(model.segmenter, split, groups, options.boundary_width, guided=options.guided)
         for name, model in models.items()
     }
     first, *others = scores.values()

@@ -15,6 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
     add_batch_arguments(parser)
     parser.add_argument(
+        "--guided",
+        action="store_true",
+        help="boundaries between samples follow the colours of the image",
+    )
+    parser.add_argument(
         "--overlay",
         action="store_true",
         help="also write the images with the colours of their classes, to DIR/overlays",
@@ -39,13 +44,14 @@ def run(options: argparse.Namespace) -> None:
     def work(source: Path, target: Path) -> None:
         if is_large(source):
             with open_source(source, model.device) as image:
-                write_label_tiff(model.label_bands(image), image.size, model.classes, target)
+                bands = model.label_bands(image, guided=options.guided)
+                write_label_tiff(bands, image.size, model.classes, target)
             if options.overlay:
                 reason = "only images that are read whole have overlays"
                 tqdm.write(one_line(f"no overlay of {source}: {reason}"), file=sys.stderr)
             return
         pixels = read_image(source)
-        labels = model.segment(pixels)
+        labels = model.segment(pixels, guided=options.guided)
         if options.overlay:
             write_image(_overlay_file(target), overlay(pixels, labels, colours))
         write_indexed(target, labels, colours)

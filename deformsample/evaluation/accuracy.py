@@ -22,6 +22,8 @@ def accuracy(
     split: SegmentationSplit,
     class_groups: Mapping[str, Sequence[str]],
     boundary_width: int,
+    *,
+    guided: bool = False,
 ) -> dict[str, float]:
     """Measure a segmenter on all images of a split.
 
@@ -30,12 +32,13 @@ def accuracy(
         split: images and labels.
         class_groups: groups of classes that are measured as one class, by name.
         boundary_width: width of the bands of the boundary IoU, in pixels.
+        guided: as in :meth:`.Segmenter.segment`.
 
     Returns:
         ``miou`` and ``iou/CLASS`` at full resolution; ``boundary_iou/CLASS`` and their mean
         ``boundary_iou``. If images are sampled, also ``miou_warped`` at the samples, and the oracle
         upper bound ``upper_bound`` with ``upper_bound/CLASS``: the IoU of the grid if every sample
-        has its true class.
+        has its true class, without guidance.
     """
     names = list(split.dataset.classes)
     count = len(names)
@@ -52,9 +55,11 @@ def accuracy(
             small = prediction.targets(true)
             warped += confusion(prediction.logits.argmax(dim=1), small, count).cpu()
             upper_bound += confusion(_best(small, prediction, true), true, count).cpu()
-            predicted = prediction.labels((true.shape[1], true.shape[2]))[0].cpu()
+            size = (true.shape[1], true.shape[2])
+            unwarped = prediction.guided_labels(image) if guided else prediction.labels(size)
+            predicted = unwarped[0].cpu()
         else:
-            predicted = segmenter.segment(image, true)[0].cpu()
+            predicted = segmenter.segment(image, true, guided=guided)[0].cpu()
         full += confusion(predicted, labels, count)
         bands += boundary_counts(
             predicted.numpy(),

@@ -19,13 +19,16 @@ from deformsample.segmenters import Segmenter
 
 
 @torch.no_grad()
-def cost(segmenter: Segmenter, split: SegmentationSplit, repeats: int = 5) -> dict[str, float]:
+def cost(
+    segmenter: Segmenter, split: SegmentationSplit, repeats: int = 5, *, guided: bool = False
+) -> dict[str, float]:
     """Measure the cost of segmenting one image, on the device of the segmenter.
 
     Args:
         segmenter: segmenter in eval mode.
         split: images, of which the first is used.
         repeats: number of runs for the median, after one warm-up run.
+        guided: as in :meth:`.Segmenter.segment`.
 
     Returns:
         ``seconds/STAGE`` for ``decode`` and every stage of the method, their sum ``seconds``
@@ -41,7 +44,7 @@ def cost(segmenter: Segmenter, split: SegmentationSplit, repeats: int = 5) -> di
     image, labels = item["image"].to(device)[None], item["labels"].to(device)[None]
 
     def work() -> Tensor:
-        return segmenter.segment(image, labels)
+        return segmenter.segment(image, labels, guided=guided)
 
     memory = peak_memory(work, device)
     work()

@@ -16,6 +16,7 @@ from deformsample.geometry.density import (
     uniform_density,
 )
 from deformsample.geometry.grid import local_stretch, resize_grid, sample_areas, sampling_grid
+from deformsample.geometry.guided import guided_label_bands, guided_labels
 from deformsample.geometry.inverse import inverse_coordinates
 from deformsample.geometry.transport import area_mean, relative_density, transport_grid
 from deformsample.geometry.unwarp import interpolate_mesh, label_bands, unwarp, unwarp_labels
@@ -32,6 +33,8 @@ __all__ = [
     "expected_error",
     "from_pixels",
     "grid_density",
+    "guided_label_bands",
+    "guided_labels",
     "halve",
     "identity_grid",
     "image_pyramid",

@@ -56,10 +56,10 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
         return _values_compiled(mesh, table, size)
     image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks = []
-    for located in _blocks(mesh, size, values.shape[1]):
+    for located in mesh_blocks(mesh, size, values.shape[1]):
         indices = mesh.corners[located.triangle]
-        shares = _shares(located.weights).to(table.dtype)
-        blocks.append(_weighted(table, image, indices, shares))
+        shares = corner_shares(located.weights).to(table.dtype)
+        blocks.append(corner_sum(table, image, indices, shares))
     return torch.cat(blocks, dim=1).movedim(-1, 1)
 
 
@@ -142,12 +142,12 @@ def _labels(mesh: Mesh, table: Tensor, winners: Tensor, size: Size) -> Tensor:
     agreed = corner_class[..., 0].masked_fill(disputed, NO_CLASS)
     image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks = []
-    for located in _blocks(mesh, size, table.shape[2]):
+    for located in mesh_blocks(mesh, size, table.shape[2]):
         labels = agreed[image, located.triangle]
         where = (labels == NO_CLASS).nonzero(as_tuple=True)
         indices = mesh.corners[located.triangle[where]]
-        shares = _shares(located.weights[where]).to(table.dtype)
-        logits = _weighted(table, where[0], indices, shares)
+        shares = corner_shares(located.weights[where]).to(table.dtype)
+        logits = corner_sum(table, where[0], indices, shares)
         labels[where] = logits.argmax(dim=-1).to(torch.uint8)
         blocks.append(labels)
     return torch.cat(blocks, dim=1)
@@ -200,7 +200,7 @@ def _check_values(values: Tensor, grid: Tensor, size: Size) -> None:
     check_values_shape(values.shape, grid.shape)
 
 
-def _blocks(mesh: Mesh, size: Size, channels: int) -> Iterator[Located]:
+def mesh_blocks(mesh: Mesh, size: Size, channels: int) -> Iterator[Located]:
     """The mesh coordinates of all pixels, in blocks of rows."""
     rows, columns = (torch.from_numpy(a).to(mesh.vertices) for a in pixel_axes(size))
     values_per_row = len(mesh.vertices) * size[1] * (channels + 16)  # 16 for the coordinates
@@ -208,7 +208,7 @@ def _blocks(mesh: Mesh, size: Size, channels: int) -> Iterator[Located]:
         yield locate(mesh, block, columns)
 
 
-def _weighted(table: Tensor, image: Tensor, indices: Tensor, shares: Tensor) -> Tensor:
+def corner_sum(table: Tensor, image: Tensor, indices: Tensor, shares: Tensor) -> Tensor:
     """Weighted sum of the three corners, added one by one to save memory."""
     total = table[image, indices[..., 0]] * shares[..., 0, None]
     for corner in (1, 2):
@@ -216,6 +216,6 @@ def _weighted(table: Tensor, image: Tensor, indices: Tensor, shares: Tensor) -> 
     return total
 
 
-def _shares(weights: Tensor) -> Tensor:
+def corner_shares(weights: Tensor) -> Tensor:
     """The weights of all three corners, from the weights of the second and third."""
     return torch.cat((1 - weights.sum(dim=-1, keepdim=True), weights), dim=-1)

@@ -99,24 +99,33 @@ class SegmentationModel(Model):
         """The segmenter."""
         return self.segmenter
 
-    def segment(self, image: ImageLike) -> Any:
+    def segment(self, image: ImageLike, *, guided: bool = False) -> Any:
         """The class of every pixel, uint8.
+
+        Args:
+            image: one image or a batch.
+            guided: whether boundaries between samples follow the colours of the image
+                (:func:`deformsample.geometry.guided_labels`).
 
         Returns:
             (h, w), or (b, h, w) for a batch: a tensor for a tensor, otherwise a NumPy array.
+
+        Raises:
+            ArgumentError: an image of another shape, or ``guided`` for a model of tiles.
+            DataError: a file that cannot be read.
         """
         with torch.inference_mode():
-            labels = self.segmenter.segment(as_batch(image).to(self.device))
+            labels = self.segmenter.segment(as_batch(image).to(self.device), guided=guided)
         return labels_like(image, labels)
 
-    def label_bands(self, source: ImageSource) -> Iterator[Pixels]:
+    def label_bands(self, source: ImageSource, *, guided: bool = False) -> Iterator[Pixels]:
         """The class of every pixel of one image, (n, W) uint8, from top to bottom.
 
-        The image is read in parts. The bands are the input of
-        :func:`deformsample.files.label_tiff.write_label_tiff`.
+        The image is read in parts; ``guided``, as in :meth:`segment`, reads every row once more.
+        The bands are the input of :func:`deformsample.files.label_tiff.write_label_tiff`.
         """
         with torch.inference_mode():
-            for band in self.segmenter.label_bands(source):
+            for band in self.segmenter.label_bands(source, guided=guided):
                 yield band.numpy()
 
     @torch.inference_mode()

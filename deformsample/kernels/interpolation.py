@@ -17,7 +17,14 @@ from deformsample.kernels.checks import (
     check_size,
     check_values_shape,
 )
-from deformsample.kernels.raster import Floats, Spans, rasterize_labels, rasterize_values, scan
+from deformsample.kernels.raster import (
+    Floats,
+    Spans,
+    rasterize_guided,
+    rasterize_labels,
+    rasterize_values,
+    scan,
+)
 
 Labels = npt.NDArray[np.uint8]
 Singles = npt.NDArray[np.float32]
@@ -134,6 +141,41 @@ def labels_at(
 
     def rasterize(image: int, mesh: Floats, spans: Spans) -> None:
         rasterize_labels(spans, mesh, logits[image], winners[image], rows, columns, labels[image])
+
+    scan(vertices, rows, columns, rasterize, threads)
+    return labels
+
+
+def guided_labels_at(
+    vertices: Floats,
+    coefficients: Singles,
+    winners: Labels,
+    near: npt.NDArray[np.bool_],
+    image: npt.NDArray[Any],
+    rows: Floats,
+    columns: Floats,
+    threads: int,
+) -> Labels:
+    """The class at a regular grid of points, from their colours.
+
+    Args:
+        vertices: as in :func:`values_at`.
+        coefficients: (b, h * w, k, 4), logits at the samples as affine functions of the colour.
+        winners: (b, h * w), the class of each sample.
+        near: (b, (h - 1) * (w - 1)), the cells near a boundary.
+        image: (b, 3, n, m), contiguous, the colours of the points.
+        rows: as in :func:`values_at`.
+        columns: as in :func:`values_at`.
+        threads: number of threads.
+
+    Returns:
+        (b, n, m).
+    """
+    labels = np.empty((len(vertices), len(rows), len(columns)), np.uint8)
+
+    def rasterize(index: int, mesh: Floats, spans: Spans) -> None:
+        arrays = coefficients[index], winners[index], near[index], image[index]
+        rasterize_guided(spans, mesh, *arrays, rows, columns, labels[index])
 
     scan(vertices, rows, columns, rasterize, threads)
     return labels

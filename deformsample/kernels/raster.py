@@ -317,6 +317,63 @@ def rasterize_labels(
 
 
 @compiled
+def rasterize_guided(
+    spans: Spans,
+    vertices: Floats,
+    coefficients: npt.NDArray[np.float32],
+    winners: npt.NDArray[np.uint8],
+    near: npt.NDArray[np.bool_],
+    image: npt.NDArray[Any],
+    rows: Floats,
+    columns: Floats,
+    labels: npt.NDArray[np.uint8],
+) -> None:
+    """Write the class of every pixel of the spans, from its position and its colour.
+
+    Args:
+        spans: spans of a band.
+        vertices: (h, w, 2), normalised points of the samples.
+        coefficients: (h * w, k, 4), logits at the samples as affine functions of the colour:
+            red, green, blue, constant.
+        winners: (h * w,), the class of each sample.
+        near: ((h - 1) * (w - 1),), the cells near a boundary; the samples of others agree.
+        image: (3, n, m), the colours.
+        rows: (n,) y of the pixels.
+        columns: (m,) x of the pixels.
+        labels: (n, m), written to.
+    """
+    points = vertices.reshape(-1, 2)
+    classes = coefficients.shape[1]
+    for n in range(len(spans)):
+        row, start, end, triangle = spans[n, 0], spans[n, 1], spans[n, 2], spans[n, 3]
+        p, q, r = corners_of(triangle, vertices.shape[1])
+        if not near[triangle // 2]:
+            labels[row, start:end] = winners[p]
+            continue
+        inverse = _inverse_map(points, p, q, r)
+        dy = rows[row] - points[p, 1]
+        for column in range(start, end):
+            second, third = _barycentric(inverse, columns[column] - points[p, 0], dy)
+            b, c = np.float32(second), np.float32(third)
+            a = np.float32(1) - b - c
+            red = np.float32(image[0, row, column])
+            green = np.float32(image[1, row, column])
+            blue = np.float32(image[2, row, column])
+            best, winner = np.float32(-np.inf), 0
+            for k in range(classes):
+                x, y, z = coefficients[p, k], coefficients[q, k], coefficients[r, k]
+                logit = (
+                    (a * x[0] + b * y[0] + c * z[0]) * red
+                    + (a * x[1] + b * y[1] + c * z[1]) * green
+                    + (a * x[2] + b * y[2] + c * z[2]) * blue
+                    + (a * x[3] + b * y[3] + c * z[3])
+                )
+                if logit > best:
+                    best, winner = logit, k
+            labels[row, column] = winner
+
+
+@compiled
 def _candidates(
     table: npt.NDArray[np.float32],
     winners: npt.NDArray[np.uint8],

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from deformsample.conventions import IGNORE_INDEX, Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry import identity_grid, unwarp_labels, warp_labels
+from deformsample.geometry import guided_labels, identity_grid, unwarp_labels, warp_labels
 from deformsample.samplers.downsampler import Downsampled
 
 
@@ -49,6 +49,14 @@ class SampledPrediction(NamedTuple):
         """The class of every pixel of the full image of size (H, W): (b, H, W) uint8."""
         with record_function("unwarp"):
             return unwarp_labels(self.logits.float(), self.grid, size)
+
+    def guided_labels(self, image: Tensor) -> Tensor:
+        """The class of every pixel of the image (b, 3, H, W), with boundaries along its colours.
+
+        See :func:`.geometry.guided_labels`.
+        """
+        with record_function("unwarp"):
+            return guided_labels(self.logits, self.grid, self.sampled.image, image)
 
     def targets(self, labels: Tensor) -> Tensor:
         """The ground truth at each logit, (b, h, w), from labels (b, H, W) of the image."""

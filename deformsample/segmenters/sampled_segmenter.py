@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.profiler import record_function
 
 from deformsample.conventions import Size
-from deformsample.geometry import label_bands, resize_grid
+from deformsample.geometry import guided_label_bands, label_bands, resize_grid
 from deformsample.samplers import ImageSource
 from deformsample.samplers.downsampler import Downsampled, Downsampler, sampled_size
 from deformsample.segmenters.prediction import SampledPrediction
@@ -69,17 +69,25 @@ class SampledSegmenter(Segmenter):
         return SampledPrediction(logits, grid, sampled)
 
     @torch.no_grad()
-    def segment(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8; labels as in ``forward``."""
+    def segment(
+        self, image: Tensor, labels: Tensor | None = None, *, guided: bool = False
+    ) -> Tensor:
+        """The class of every pixel; see :meth:`Segmenter.segment`."""
         height, width = image.shape[2:]
         prediction: SampledPrediction = self(image, labels)
-        return prediction.labels((height, width))
+        return prediction.guided_labels(image) if guided else prediction.labels((height, width))
 
     @torch.no_grad()
-    def label_bands(self, source: ImageSource) -> Iterator[Tensor]:
-        """The class of every pixel; in memory are the samples and one band of labels."""
+    def label_bands(self, source: ImageSource, *, guided: bool = False) -> Iterator[Tensor]:
+        """The class of every pixel; in memory are the samples and one band of labels.
+
+        Guided labels also read every row of the image.
+        """
         prediction = self.predict(self.downsampler(source))
         logits, grid = prediction.logits.float().cpu(), prediction.grid.cpu()
+        if guided:
+            small = prediction.sampled.image.cpu()
+            return guided_label_bands(logits, grid, small, source.rows, source.size, _BAND_ROWS)
         return label_bands(logits, grid, source.size, _BAND_ROWS)
 
     def pixels(self, size: Size) -> int:

@@ -66,13 +66,25 @@ class Segmenter(nn.Module, ABC):
         """
 
     @abstractmethod
-    def segment(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8; labels as in ``forward``."""
+    def segment(
+        self, image: Tensor, labels: Tensor | None = None, *, guided: bool = False
+    ) -> Tensor:
+        """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8.
+
+        Args:
+            image: as in ``forward``.
+            labels: as in ``forward``.
+            guided: whether boundaries between samples follow the colours of the image
+                (:func:`.geometry.guided_labels`).
+
+        Raises:
+            ArgumentError: ``guided``, but every pixel is a sample.
+        """
 
     @torch.no_grad()
-    def label_bands(self, source: ImageSource) -> Iterator[Tensor]:
+    def label_bands(self, source: ImageSource, *, guided: bool = False) -> Iterator[Tensor]:
         """The class of every pixel of one image, (n, W) uint8 on the CPU, from top to bottom."""
-        yield self.segment(source.rows(0, source.size[0]))[0].cpu()
+        yield self.segment(source.rows(0, source.size[0]), guided=guided)[0].cpu()
 
     @abstractmethod
     def pixels(self, size: Size) -> int:

@@ -99,12 +99,16 @@ class TiledSegmenter(Segmenter):
         return TilePrediction(logits, source.rows(0, source.size[0]), corners)
 
     @torch.no_grad()
-    def segment(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
+    def segment(
+        self, image: Tensor, labels: Tensor | None = None, *, guided: bool = False
+    ) -> Tensor:
         """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8, as :meth:`label_rows`."""
+        _check_not_guided(guided)
         return torch.cat(list(self.label_rows(InMemoryImage(image))), dim=1)
 
-    def label_bands(self, source: ImageSource) -> Iterator[Tensor]:
+    def label_bands(self, source: ImageSource, *, guided: bool = False) -> Iterator[Tensor]:
         """The class of every pixel; only two rows of tiles are in memory."""
+        _check_not_guided(guided)
         return (rows[0].cpu() for rows in self.label_rows(source))
 
     def label_rows(self, source: ImageSource) -> Iterator[Tensor]:
@@ -154,6 +158,14 @@ class TiledSegmenter(Segmenter):
             for side, tile in zip(size, self.tile, strict=True)
         )
         return tops, lefts
+
+
+def _check_not_guided(guided: bool) -> None:  # noqa: FBT001 - passed on
+    if guided:
+        raise ArgumentError(
+            "Expected a model that samples images for `guided`, but got one of tiles at full "
+            "resolution: it has no boundaries between samples."
+        )
 
 
 def _pixel_grid(tiles: Tensor, downscale: int) -> Tensor:

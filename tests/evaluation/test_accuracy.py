@@ -9,7 +9,7 @@ from deformsample.data import Folder, SegmentationSplit
 from deformsample.evaluation.accuracy import accuracy
 from deformsample.evaluation.cost import cost
 from deformsample.geometry import identity_grid, unwarp_labels, warp_labels
-from deformsample.metrics.iou import class_iou
+from deformsample.metrics.iou import class_iou, confusion
 from deformsample.samplers import Downsampler, UniformSampler
 from deformsample.segmenters import SampledSegmenter
 from tests.helpers import TWO
@@ -47,6 +47,19 @@ def test_scores_are_those_of_the_segmenters_own_labels(part: SegmentationSplit) 
     assert scores["upper_bound"] > scores["miou"]
     assert scores["iou/all"] == 1
     assert 0 < scores["boundary_iou"] < 1
+
+
+def test_guided_scores_are_those_of_guided_labels(part: SegmentationSplit) -> None:
+    segmenter = SampledSegmenter(Downsampler(UniformSampler(), (16, 24)), Brightness()).eval()
+    scores = accuracy(segmenter, part, {}, boundary_width=2, guided=True)
+    full = torch.zeros(2, 2)
+    for n in range(len(part)):
+        predicted = segmenter.segment(part[n]["image"][None], guided=True)[0]
+        full += confusion(predicted, part[n]["labels"], 2)
+    assert scores["iou/object"] == pytest.approx(float(class_iou(full)[1]))
+    unguided = accuracy(segmenter, part, {}, boundary_width=2)
+    assert scores["iou/object"] != unguided["iou/object"]
+    assert scores["upper_bound"] == unguided["upper_bound"]
 
 
 def test_costs_of_every_stage(part: SegmentationSplit) -> None:

@@ -90,6 +90,11 @@ def test_labels_of_a_large_file_are_those_of_the_whole(
     expected = deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segment(pixels)
     assert labels.shape == SIZE
     assert float((labels != expected).mean()) < 1e-3
+    assert main(["segment", str(checkpoint), file, "--output", str(out), "--guided"]) == 0
+    guided = deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segment(
+        pixels, guided=True
+    )
+    assert float((tifffile.imread(out / "a.tif") != guided).mean()) < 5e-3
     assert main(["downsample", str(checkpoint), file, "--output", str(out)]) == 0
     held = read_sampled(out / "a.png")
     assert held.size == SIZE

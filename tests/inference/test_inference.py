@@ -194,11 +194,11 @@ def test_segment_writes_a_label_map_for_each_image(
     output = tmp_path / "out"
     assert main(["segment", str(checkpoint), *files, "--output", str(output)]) == 0
     assert "2 of 2 images" in capsys.readouterr().out
-    written = np.asarray(Image.open(output / "a.png"))
-    assert np.array_equal(
-        written,
-        deformsample.load(checkpoint, kind=deformsample.SegmentationModel).segment(files[0]),
-    )
+    model = deformsample.load(checkpoint, kind=deformsample.SegmentationModel)
+    assert np.array_equal(np.asarray(Image.open(output / "a.png")), model.segment(files[0]))
+    assert main(["segment", str(checkpoint), files[0], "--output", str(output), "--guided"]) == 0
+    guided = model.segment(files[0], guided=True)
+    assert np.array_equal(np.asarray(Image.open(output / "a.png")), guided)
 
 
 def test_downsample_writes_image_grid_and_density(

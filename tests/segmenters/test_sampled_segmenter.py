@@ -10,6 +10,7 @@ from deformsample.networks import DeformationNet
 from deformsample.samplers import (
     Downsampler,
     GaussianGrid,
+    InMemoryImage,
     LearnedSampler,
     TransportGrid,
     UniformSampler,
@@ -47,6 +48,17 @@ def test_uint8_and_float_images_are_the_same() -> None:
     segmenter = learned(sampled_size=(8, 12)).eval()
     both = [segmenter(x).logits for x in (image, image.float() / 255)]
     torch.testing.assert_close(both[0], both[1])
+
+
+def test_guided_labels_of_a_bright_half_are_exact() -> None:
+    image = torch.zeros(1, 3, 64, 96)
+    image[..., 50:] = 1
+    segmenter = SampledSegmenter(Downsampler(UniformSampler(), (8, 12)), Brightness())
+    ground_truth = (image[:, 0] > 0.5).to(torch.uint8)
+    assert not torch.equal(segmenter.segment(image), ground_truth)
+    assert torch.equal(segmenter.segment(image, guided=True), ground_truth)
+    bands = segmenter.label_bands(InMemoryImage(image), guided=True)
+    assert torch.equal(torch.cat(list(bands)), ground_truth[0])
 
 
 def test_segmenting_a_bright_half_finds_it_at_full_resolution() -> None:

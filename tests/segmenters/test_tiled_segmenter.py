@@ -243,6 +243,10 @@ def test_wrong_arguments_are_named() -> None:
         TiledSegmenter(PlusOne(), blending="linear")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=naming("image", (1, 4, 8, 8))):
         TiledSegmenter(PlusOne()).segment(torch.rand(1, 4, 8, 8))
+    with pytest.raises(ArgumentError, match=naming("guided", "tiles")):
+        TiledSegmenter(PlusOne()).segment(torch.rand(1, 3, 8, 8), guided=True)
+    with pytest.raises(ArgumentError, match=naming("guided", "tiles")):
+        TiledSegmenter(PlusOne()).label_bands(InMemoryImage(torch.rand(1, 3, 8, 8)), guided=True)
     part = TiledSegmenter(PlusOne(), (6, 8)).train()(torch.rand(1, 3, 9, 9))
     with pytest.raises(ArgumentError, match=naming((9, 9), (6, 8))):
         part.labels((9, 9))

@@ -101,6 +101,8 @@ def test_measures_of_a_tiled_run(
     assert costs["seconds/density"] == 0
     assert costs["seconds/network"] > 0
     assert costs["seconds/unwarp"] > 0
+    assert main([*common, "--guided"]) == 1
+    assert re.search(naming("guided", "tiles"), capsys.readouterr().err)
 
 
 def test_what_only_samples_can_do_is_said(
