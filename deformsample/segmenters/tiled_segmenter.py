@@ -38,7 +38,8 @@ class TiledSegmenter(Segmenter):
     With ``context``, the network sees the whole image at every tile: the tile at full detail, and
     the rest squeezed around it by a monotone map of each axis
     (:func:`deformsample.geometry.tiling.squeezed_axis`). Only the logits of the tile are used, for
-    the labels and for the loss. The receptive field of the network must reach the context.
+    the labels and for the loss. The receptive field of the network must reach the context. The
+    idea is that of Liu et al. 2025, "Squeezing Context into Patches".
 
     Args:
         network: normalised image (b, 3, h, w) to logits (b, k, h', w'), with aligned corners.
