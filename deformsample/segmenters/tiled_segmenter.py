@@ -176,13 +176,7 @@ class TiledSegmenter(Segmenter):
             source: the images.
             corners: first row and first column of each tile.
         """
-        axes = [
-            [
-                self._squeezed_axis(*along)
-                for along in zip(source.size, corner, self.tile, strict=True)
-            ]
-            for corner in corners
-        ]
+        axes = [tuple(map(self._squeezed_axis, source.size, at, self.tile)) for at in corners]
         grid = torch.cat([_grid(y.grid, x.grid) for y, x in axes])
         pixels = torch.cat([_grid(y.pixels, x.pixels) for y, x in axes])
         with record_function("warp"):
