@@ -36,6 +36,11 @@ class Method:
     baseline: bool = False
     size: str = "downsampler.sampled_size"
 
+    @property
+    def is_sampled(self) -> bool:
+        """Whether a budget is the size of the small image, not that of a tile."""
+        return self.size == "downsampler.sampled_size"
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -144,15 +144,22 @@ def equivalent_samples(plan: Plan, rows: Sequence[Row], row: Row) -> str:
 
     Log-interpolated between the budgets; with ``<`` or ``>`` outside of them.
     """
-    samples = math.prod(plan.budgets[row.budget])
-    curve = _baseline_curve(plan, rows, lambda r: float(math.prod(plan.budgets[r.budget])))
-    if len(curve) < 2:
+    samples = _samples(plan, row)
+    curve = _baseline_curve(plan, rows, lambda r: _samples(plan, r))
+    if len(curve) < 2 or math.isnan(samples):
         return "-"
     counts, accuracies = zip(*curve, strict=True)
     value = row.mean("miou")
     sign = "<" if value < accuracies[0] else ">" if value > accuracies[-1] else ""
     count = math.exp(float(np.interp(value, accuracies, np.log(counts))))
     return f"{sign}{count / samples:.1f} N"
+
+
+def _samples(plan: Plan, row: Row) -> float:
+    """The input pixels of the network per image; NaN for tiles whose cost is not measured."""
+    if plan.methods[row.method].is_sampled:
+        return float(math.prod(plan.budgets[row.budget]))
+    return row.cost.get("pixels", math.nan)
 
 
 def accuracy_at_equal_time(plan: Plan, rows: Sequence[Row], row: Row) -> str:
@@ -181,7 +188,9 @@ def markdown(plan: Plan, rows: Sequence[Row]) -> str:
     for budget, (height, width) in plan.budgets.items():
         shown = [r for r in rows if r.budget == budget and plan.methods[r.method].shown]
         if shown:
-            blocks.append(f"### {budget}: {height} x {width} samples")
+            is_sampled = any(plan.methods[row.method].is_sampled for row in shown)
+            unit = "samples" if is_sampled else "pixels of a tile"
+            blocks.append(f"### {budget}: {height} x {width} {unit}")
             blocks.append(_accuracy_table(plan, rows, shown))
             if any(row.cost for row in shown):
                 blocks.append(_cost_table(plan, rows, shown))
@@ -245,7 +254,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
     """Accuracy against samples, multiply-adds and seconds: a row per class, and for the means."""
     amounts: dict[str, Callable[[Row], float]] = {
-        "samples per image": lambda row: math.prod(plan.budgets[row.budget])
+        "samples per image": lambda row: _samples(plan, row)
     }
     if any(row.cost for row in rows):
         amounts["10^9 multiply-adds per image"] = lambda row: row.cost.get("gigamacs", math.nan)

@@ -49,6 +49,7 @@ class Setting:
             like.blending,
             like.downscale,
             like.network_multiple,
+            like.context,
         ).eval()
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 import yaml
 
 from deformsample.cli.main import main
+from deformsample.conventions import STAGES
 from deformsample.errors import ArgumentError, DataError
 from deformsample.evaluation.plan import Method, Plan, Run, read_plan, runs
 from deformsample.evaluation.report import (
@@ -223,6 +225,27 @@ def test_uniform_samples_and_time_for_the_same_accuracy() -> None:
     assert equivalent_samples(plan, rows, row("other", "c", 0.4, 2.0)) == "<0.1 N"
     assert accuracy_at_equal_time(plan, rows, row("other", "b", 0.4, 32.0)) == "-"
     assert equivalent_samples(plan, rows[:1], between) == "-"
+
+
+def test_tiles_have_the_samples_of_all_tiles_of_an_image() -> None:
+    plan = Plan(
+        configs=[],
+        methods={"uniform": Method(baseline=True), "tiles": Method(size="tile")},
+        budgets={"a": (10, 10), "b": (20, 20), "tile": (30, 40)},
+        classes=[],
+    )
+    rows = [
+        Row("uniform", "a", [0], {"miou": [0.5]}, {}),
+        Row("uniform", "b", [0], {"miou": [0.6]}, {}),
+    ]
+    cost = {"pixels": 800.0, "gigamacs": 1.0, "seconds": 1.0}
+    cost |= {f"seconds/{name}": 0.1 for name in ("decode", *STAGES)}
+    tiles = Row("tiles", "tile", [0], {"miou": [0.6]}, cost)
+    assert equivalent_samples(plan, rows, tiles) == "0.5 N"
+    assert equivalent_samples(plan, rows, replace(tiles, cost={})) == "-"
+    text = markdown(plan, [*rows, tiles])
+    assert "### tile: 30 x 40 pixels of a tile" in text
+    assert "### a: 10 x 10 samples" in text
 
 
 def test_a_sampler_is_trained_before_what_takes_it(tmp_path: Path) -> None:
