@@ -8,12 +8,14 @@ from pathlib import Path
 
 from deformsample.cli.batch import add_batch_arguments, process_each
 from deformsample.cli.failures import one_line
+from deformsample.cli.focus import add_focus_arguments, focus_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("model", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
     add_batch_arguments(parser)
+    add_focus_arguments(parser)
     parser.add_argument(
         "--overlay",
         action="store_true",
@@ -33,19 +35,21 @@ def run(options: argparse.Namespace) -> None:
     from deformsample.inference.loading import load
     from deformsample.inference.model import SegmentationModel
 
+    focus = focus_of(options)
     model = load(options.model, options.device, options.trust, kind=SegmentationModel)
     colours = palette(model.classes)
 
     def work(source: Path, target: Path) -> None:
         if is_large(source):
             with open_source(source, model.device) as image:
-                write_label_tiff(model.label_bands(image), image.size, model.classes, target)
+                bands = model.label_bands(image, focus)
+                write_label_tiff(bands, image.size, model.classes, target)
             if options.overlay:
                 reason = "only images that are read whole have overlays"
                 tqdm.write(one_line(f"no overlay of {source}: {reason}"), file=sys.stderr)
             return
         pixels = read_image(source)
-        labels = model.segment(pixels)
+        labels = model.segment(pixels, focus)
         if options.overlay:
             write_image(_overlay_file(target), overlay(pixels, labels, colours))
         write_indexed(target, labels, colours)

@@ -16,8 +16,8 @@ from deformsample.conventions import Colour, Pixels, Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import unwarp
 from deformsample.inference.inputs import ImageLike, as_batch, labels_like, open_source
-from deformsample.samplers import Downsampled, Downsampler, ImageSource
-from deformsample.segmenters import Segmenter
+from deformsample.samplers import Downsampled, Downsampler, Focus, ImageSource
+from deformsample.segmenters import SampledSegmenter, Segmenter
 
 
 class Model(nn.Module, ABC):
@@ -62,18 +62,23 @@ class Model(nn.Module, ABC):
         return self.part.downsampler
 
     @torch.inference_mode()
-    def downsample(self, image: ImageLike) -> Downsampled:
+    def downsample(self, image: ImageLike, focus: Focus | None = None) -> Downsampled:
         """The small image (b, 3, h, w) in [0, 1], with its sampling grid and density map.
 
         Slides and large TIFFs are read in parts.
 
+        Args:
+            image: one or more images.
+            focus: regions of all images with a higher sampling density.
+
         Raises:
-            ArgumentError: the model does not sample images, or an image of another shape.
+            ArgumentError: the model does not sample images, an image of another shape, a region
+                outside of the image, or a focus for a sampler without a density.
             DataError: a file that cannot be read.
         """
         downsampler = self.downsampler
         with open_source(image, self.device) as source:
-            sampled: Downsampled = downsampler(source)
+            sampled: Downsampled = downsampler(source, focus=focus)
         return sampled
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -99,30 +104,56 @@ class SegmentationModel(Model):
         """The segmenter."""
         return self.segmenter
 
-    def segment(self, image: ImageLike) -> Any:
+    def segment(self, image: ImageLike, focus: Focus | None = None) -> Any:
         """The class of every pixel, uint8.
+
+        Args:
+            image: one or more images.
+            focus: regions of all images with a higher sampling density.
 
         Returns:
             (h, w), or (b, h, w) for a batch: a tensor for a tensor, otherwise a NumPy array.
+
+        Raises:
+            ArgumentError: as in :meth:`downsample`.
+            DataError: a file that cannot be read.
         """
         with torch.inference_mode():
-            labels = self.segmenter.segment(as_batch(image).to(self.device))
+            batch = as_batch(image).to(self.device)
+            if focus is None:
+                labels = self.segmenter.segment(batch)
+            else:
+                labels = self._sampling().segment(batch, focus=focus)
         return labels_like(image, labels)
 
-    def label_bands(self, source: ImageSource) -> Iterator[Pixels]:
+    def label_bands(self, source: ImageSource, focus: Focus | None = None) -> Iterator[Pixels]:
         """The class of every pixel of one image, (n, W) uint8, from top to bottom.
 
-        The image is read in parts. The bands are the input of
+        The image is read in parts; ``focus`` as in :meth:`segment`. The bands are the input of
         :func:`deformsample.files.label_tiff.write_label_tiff`.
         """
         with torch.inference_mode():
-            for band in self.segmenter.label_bands(source):
+            bands = (
+                self.segmenter.label_bands(source)
+                if focus is None
+                else self._sampling().label_bands(source, focus)
+            )
+            for band in bands:
                 yield band.numpy()
 
     @torch.inference_mode()
     def restore(self, values: Tensor, grid: Tensor, size: Size) -> Tensor:
         """Unwarp values (b, c, h, w) at the samples of a grid to a full size (H, W)."""
         return unwarp(values, grid, size)
+
+    def _sampling(self) -> SampledSegmenter:
+        """The segmenter, which samples images."""
+        if not isinstance(self.segmenter, SampledSegmenter):
+            raise ArgumentError(
+                "Expected a model that samples images for a focus, but this one works on "
+                f"{self.segmenter.display_name}, at full resolution."
+            )
+        return self.segmenter
 
 
 class Classification(NamedTuple):
