@@ -115,7 +115,7 @@ class SegmentationModel(Model):
             (h, w), or (b, h, w) for a batch: a tensor for a tensor, otherwise a NumPy array.
 
         Raises:
-            ArgumentError: as in :meth:`downsample`.
+            ArgumentError: as in :meth:`.Model.downsample`.
             DataError: a file that cannot be read.
         """
         with torch.inference_mode():

@@ -25,7 +25,7 @@ class Focus:
     cell that they cover, and divided by its new sum; the sampler makes a grid of it. The density in
     the regions thus grows by ``factor`` relative to the rest, and in absolute terms by
     factor / (1 + (factor - 1) s), where s is the share of the samples that the regions had. The
-    minimum of :class:`TransportGrid` still holds everywhere.
+    minimum of a :class:`~deformsample.samplers.TransportGrid` still holds everywhere.
 
     Args:
         regions: boxes (x0, y0, x1, y1) and points (x, y) in pixels of the full image, or a mask
