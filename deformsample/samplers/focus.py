@@ -43,8 +43,8 @@ class Focus:
         >>> from deformsample.samplers import Downsampler, UniformSampler
         >>> downsampler = Downsampler(UniformSampler(), sampled_size=(32, 32))
         >>> focus = Focus([(0, 0, 64, 128)], factor=3.0)  # the left half
-        >>> grid = downsampler(torch.rand(1, 3, 128, 128), focus=focus).grid
-        >>> round(float((grid[..., 0] < 0).float().mean()), 2)
+        >>> density = downsampler(torch.rand(1, 3, 128, 128), focus=focus).density
+        >>> round(float(density[..., :16].sum()), 2)  # 0.5 without the focus
         0.75
     """
 
