@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deformsample.inference.loading import load
     from deformsample.inference.model import ClassificationModel, Model, SegmentationModel
+    from deformsample.samplers.focus import Focus
     from deformsample.wrapping import segmenter
 
-__all__ = ["ClassificationModel", "Model", "SegmentationModel", "__version__", "load", "segmenter"]
+__all__ = [
+    "ClassificationModel",
+    "Focus",
+    "Model",
+    "SegmentationModel",
+    "__version__",
+    "load",
+    "segmenter",
+]
 
 _HOME = {
     "ClassificationModel": "deformsample.inference.model",
+    "Focus": "deformsample.samplers.focus",
     "Model": "deformsample.inference.model",
     "SegmentationModel": "deformsample.inference.model",
     "load": "deformsample.inference.loading",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from deformsample.cli.batch import add_batch_arguments, process_each
+from deformsample.cli.focus import add_focus_arguments, focus_of
 from deformsample.errors import ArgumentError
 
 
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="maximum number of samples for `detail` and `uniform` (default: 1 of 64 pixels)",
     )
     add_batch_arguments(parser)
+    add_focus_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -59,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
             f"Expected a checkpoint, or one of {', '.join(known)}, but there is no file "
             f"{options.model}."
         )
+    focus = focus_of(options)
     device = chosen_device(options.device)
     trained = None
     if options.model not in UNTRAINED:
@@ -71,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
             downsampler = trained or untrained(
                 options.model, options.pixels or default_budget(size)
             ).to(device)
-            sampled = downsampler(image)
+            sampled = downsampler(image, focus=focus)
         tensors = (sampled.image, sampled.grid, sampled.density)
         small, grid, density = (t[0].cpu() for t in tensors)
         content = SampledImage(as_pixels(small), grid.numpy(), density[0].numpy(), size)

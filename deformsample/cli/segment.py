@@ -8,12 +8,14 @@ from pathlib import Path
 
 from deformsample.cli.batch import add_batch_arguments, process_each
 from deformsample.cli.failures import one_line
+from deformsample.cli.focus import add_focus_arguments, focus_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("model", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
     add_batch_arguments(parser)
+    add_focus_arguments(parser)
     parser.add_argument(
         "--guided",
         action="store_true",
@@ -38,20 +40,21 @@ def run(options: argparse.Namespace) -> None:
     from deformsample.inference.loading import load
     from deformsample.inference.model import SegmentationModel
 
+    focus = focus_of(options)
     model = load(options.model, options.device, options.trust, kind=SegmentationModel)
     colours = palette(model.classes)
 
     def work(source: Path, target: Path) -> None:
         if is_large(source):
             with open_source(source, model.device) as image:
-                bands = model.label_bands(image, guided=options.guided)
+                bands = model.label_bands(image, focus=focus, guided=options.guided)
                 write_label_tiff(bands, image.size, model.classes, target)
             if options.overlay:
                 reason = "only images that are read whole have overlays"
                 tqdm.write(one_line(f"no overlay of {source}: {reason}"), file=sys.stderr)
             return
         pixels = read_image(source)
-        labels = model.segment(pixels, guided=options.guided)
+        labels = model.segment(pixels, focus=focus, guided=options.guided)
         if options.overlay:
             write_image(_overlay_file(target), overlay(pixels, labels, colours))
         write_indexed(target, labels, colours)

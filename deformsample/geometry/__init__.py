@@ -15,6 +15,7 @@ from deformsample.geometry.density import (
     softmax_density,
     uniform_density,
 )
+from deformsample.geometry.focus import box_coverage, focused_density, mask_coverage
 from deformsample.geometry.grid import local_stretch, resize_grid, sample_areas, sampling_grid
 from deformsample.geometry.guided import guided_label_bands, guided_labels
 from deformsample.geometry.inverse import inverse_coordinates
@@ -27,10 +28,12 @@ __all__ = [
     "area_mean",
     "best_density",
     "boundary_density",
+    "box_coverage",
     "budget_curve",
     "density_of",
     "edge_optimal_grid",
     "expected_error",
+    "focused_density",
     "from_pixels",
     "grid_density",
     "guided_label_bands",
@@ -42,6 +45,7 @@ __all__ = [
     "inverse_coordinates",
     "label_bands",
     "local_stretch",
+    "mask_coverage",
     "min_max",
     "nearest_boundary",
     "relative_density",

@@ -16,7 +16,7 @@ from deformsample.conventions import Colour, Pixels, Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import unwarp
 from deformsample.inference.inputs import ImageLike, as_batch, labels_like, open_source
-from deformsample.samplers import Downsampled, Downsampler, ImageSource
+from deformsample.samplers import Downsampled, Downsampler, Focus, ImageSource
 from deformsample.segmenters import Segmenter
 
 
@@ -62,18 +62,23 @@ class Model(nn.Module, ABC):
         return self.part.downsampler
 
     @torch.inference_mode()
-    def downsample(self, image: ImageLike) -> Downsampled:
+    def downsample(self, image: ImageLike, focus: Focus | None = None) -> Downsampled:
         """The small image (b, 3, h, w) in [0, 1], with its sampling grid and density map.
 
         Slides, OME-Zarr images and large TIFFs are read in parts.
 
+        Args:
+            image: one or more images.
+            focus: regions of all images with a higher sampling density.
+
         Raises:
-            ArgumentError: the model does not sample images, or an image of another shape.
+            ArgumentError: the model does not sample images, an image of another shape, a region
+                outside of the image, or a focus for a sampler without a density.
             DataError: a file that cannot be read.
         """
         downsampler = self.downsampler
         with open_source(image, self.device) as source:
-            sampled: Downsampled = downsampler(source)
+            sampled: Downsampled = downsampler(source, focus=focus)
         return sampled
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -99,11 +104,12 @@ class SegmentationModel(Model):
         """The segmenter."""
         return self.segmenter
 
-    def segment(self, image: ImageLike, *, guided: bool = False) -> Any:
+    def segment(self, image: ImageLike, *, focus: Focus | None = None, guided: bool = False) -> Any:
         """The class of every pixel, uint8.
 
         Args:
             image: one image or a batch.
+            focus: regions of all images with a higher sampling density.
             guided: whether boundaries between samples follow the colours of the image
                 (:func:`deformsample.geometry.guided_labels`).
 
@@ -111,21 +117,24 @@ class SegmentationModel(Model):
             (h, w), or (b, h, w) for a batch: a tensor for a tensor, otherwise a NumPy array.
 
         Raises:
-            ArgumentError: an image of another shape, or ``guided`` for a model of tiles.
+            ArgumentError: as in :meth:`.Model.downsample`, or ``guided`` for a model of tiles.
             DataError: a file that cannot be read.
         """
         with torch.inference_mode():
-            labels = self.segmenter.segment(as_batch(image).to(self.device), guided=guided)
+            batch = as_batch(image).to(self.device)
+            labels = self.segmenter.segment(batch, focus=focus, guided=guided)
         return labels_like(image, labels)
 
-    def label_bands(self, source: ImageSource, *, guided: bool = False) -> Iterator[Pixels]:
+    def label_bands(
+        self, source: ImageSource, *, focus: Focus | None = None, guided: bool = False
+    ) -> Iterator[Pixels]:
         """The class of every pixel of one image, (n, W) uint8, from top to bottom.
 
-        The image is read in parts; ``guided``, as in :meth:`segment`, reads every row once more.
-        The bands are the input of :func:`deformsample.files.label_tiff.write_label_tiff`.
+        The image is read in parts; options as in :meth:`segment`. ``guided`` reads every row once
+        more. The bands are the input of :func:`deformsample.files.label_tiff.write_label_tiff`.
         """
         with torch.inference_mode():
-            for band in self.segmenter.label_bands(source, guided=guided):
+            for band in self.segmenter.label_bands(source, focus=focus, guided=guided):
                 yield band.numpy()
 
     @torch.inference_mode()

@@ -4,6 +4,7 @@ from deformsample.samplers.detail import DetailSampler
 from deformsample.samplers.downsampler import Downsampled, Downsampler, sampled_size
 from deformsample.samplers.edge_optimal import EdgeOptimalSampler
 from deformsample.samplers.error_curves import ErrorCurveSampler
+from deformsample.samplers.focus import Focus
 from deformsample.samplers.frozen import FrozenSampler
 from deformsample.samplers.grids import DensityGrid, GaussianGrid, TransportGrid
 from deformsample.samplers.image_source import ImageSource, InMemoryImage, as_pixels
@@ -23,6 +24,7 @@ __all__ = [
     "EdgeOptimalOracle",
     "EdgeOptimalSampler",
     "ErrorCurveSampler",
+    "Focus",
     "FrozenSampler",
     "GaussianGrid",
     "ImageSource",

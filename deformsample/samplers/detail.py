@@ -46,6 +46,11 @@ class DetailSampler(Sampler):
         )
         return Placement(density, self.grid(density, size))
 
+    @override
+    def regrid(self, density: Tensor, size: Size) -> Tensor:
+        grid: Tensor = self.grid(density, size)
+        return grid
+
 
 def local_detail(image: Tensor) -> Tensor:
     """Brightness differences of each pixel (b, c, h, w) to its neighbours, (b, 1, h, w)."""

@@ -12,6 +12,7 @@ from torch.autograd.profiler import record_function
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError, SamplingError
 from deformsample.geometry import ErrorCurves, identity_grid
+from deformsample.samplers.focus import Focus
 from deformsample.samplers.image_source import ImageSource, InMemoryImage
 from deformsample.samplers.normalize import Normalize
 from deformsample.samplers.sampler import Placement, Sampler
@@ -80,15 +81,22 @@ class Downsampler(nn.Module):
         self.lod_bias = lod_bias
         self.sample_gradient = sample_gradient
 
-    def forward(self, image: Tensor | ImageSource, labels: Tensor | None = None) -> Downsampled:
+    def forward(
+        self,
+        image: Tensor | ImageSource,
+        labels: Tensor | None = None,
+        focus: Focus | None = None,
+    ) -> Downsampled:
         """Sample an image.
 
         Args:
             image: (b, 3, H, W), uint8, or float in [0, 1]; or an image source.
             labels: (b, H, W) class ids, used only by oracles.
+            focus: regions of all images with a higher sampling density.
 
         Raises:
-            ArgumentError: an image of another shape or dtype.
+            ArgumentError: an image of another shape or dtype, a region outside of the image, or a
+                focus for a sampler without a density.
             SamplingError: the sampler returns non-finite coordinates.
         """
         source = InMemoryImage(image) if isinstance(image, Tensor) else image
@@ -100,20 +108,23 @@ class Downsampler(nn.Module):
         with record_function("thumbnail"):
             thumbnail = source.sample(uniform, None if self.lod_bias is None else 0.0)
         with record_function("density"):
-            density, grid, curves = self._place(thumbnail, size, labels)
+            placement: Placement = self.sampler(self.normalize(thumbnail), size, labels)
+            density, grid, curves = placement
+            if focus is not None:
+                density = focus.apply(density, source.size)
+                grid = self.sampler.regrid(density, size)
+            self._check_finite(grid)
         with record_function("warp"):
             small = source.sample(grid if self.sample_gradient else grid.detach(), self.lod_bias)
         return Downsampled(small, grid, density, curves)
 
-    def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
-        placement: Placement = self.sampler(self.normalize(thumbnail), size, labels)
-        if not torch.compiler.is_compiling() and not bool(placement.grid.isfinite().all()):
+    def _check_finite(self, grid: Tensor) -> None:
+        if not torch.compiler.is_compiling() and not bool(grid.isfinite().all()):
             raise SamplingError(
                 f"Expected finite sampling locations, but got non-finite coordinates from "
                 f"{type(self.sampler).__name__}: its weights are not finite (use an earlier "
                 "checkpoint and a lower learning rate), or the precision is too low."
             )
-        return placement
 
 
 def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:

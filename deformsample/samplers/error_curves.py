@@ -77,6 +77,11 @@ class ErrorCurveSampler(Sampler):
         density = density / density.sum(dim=(2, 3), keepdim=True)
         return Placement(density, self.grid(density, size), curves)
 
+    @override
+    def regrid(self, density: Tensor, size: Size) -> Tensor:
+        grid: Tensor = self.grid(density, size)
+        return grid
+
     def curves(self, thumbnail: Tensor) -> ErrorCurves:
         """The error curves of a thumbnail (b, 3, h, w), normalised."""
         predicted = self.network(thumbnail).float()

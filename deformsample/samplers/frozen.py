@@ -36,6 +36,10 @@ class FrozenSampler(Sampler):
         placement: Placement = self.sampler(thumbnail, size, labels)
         return placement
 
+    @override
+    def regrid(self, density: Tensor, size: Size) -> Tensor:
+        return self.sampler.regrid(density, size)
+
     def train(self, mode: bool = True) -> FrozenSampler:  # noqa: FBT001, FBT002 - signature of torch
         """Keep the sampler in eval mode, so that batch statistics are frozen too."""
         super().train(mode)

@@ -37,3 +37,8 @@ class LearnedSampler(Sampler):
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         density = softmax_density(self.network(thumbnail).float())
         return Placement(density, self.grid(density, size))
+
+    @override
+    def regrid(self, density: Tensor, size: Size) -> Tensor:
+        grid: Tensor = self.grid(density, size)
+        return grid

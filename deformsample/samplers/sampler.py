@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from deformsample.conventions import Size
+from deformsample.errors import ArgumentError
 from deformsample.geometry import ErrorCurves
 
 
@@ -39,3 +40,21 @@ class Sampler(nn.Module, ABC):
             size: (h, w) of the grid.
             labels: (b, H, W) class ids, used only by oracles.
         """
+
+    def regrid(self, density: Tensor, size: Size) -> Tensor:
+        """Place the samples by another density map than the predicted one.
+
+        Args:
+            density: (b, 1, h, w), not negative; its scale does not matter.
+            size: (h, w) of the grid.
+
+        Returns:
+            Grid (b, h, w, 2) over the whole image.
+
+        Raises:
+            ArgumentError: the sampler does not place samples by a density map.
+        """
+        raise ArgumentError(
+            "Expected a sampler that places samples by a density map for a focus, but got "
+            f"{type(self).__name__} ({self.display_name})."
+        )

@@ -6,7 +6,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from deformsample.conventions import Size
-from deformsample.geometry import identity_grid, uniform_density
+from deformsample.geometry import identity_grid, transport_grid, uniform_density
 from deformsample.samplers.sampler import Placement, Sampler
 
 
@@ -25,3 +25,7 @@ class UniformSampler(Sampler):
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         h, w = thumbnail.shape[2:]
         return Placement(uniform_density((h, w), thumbnail), identity_grid(size, thumbnail))
+
+    @override
+    def regrid(self, density: Tensor, size: Size) -> Tensor:
+        return transport_grid(density, size)

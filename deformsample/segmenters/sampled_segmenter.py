@@ -11,7 +11,7 @@ from torch.autograd.profiler import record_function
 
 from deformsample.conventions import Size
 from deformsample.geometry import guided_label_bands, label_bands, resize_grid
-from deformsample.samplers import ImageSource
+from deformsample.samplers import Focus, ImageSource
 from deformsample.samplers.downsampler import Downsampled, Downsampler, sampled_size
 from deformsample.segmenters.prediction import SampledPrediction
 from deformsample.segmenters.segmenter import Segmenter
@@ -49,17 +49,20 @@ class SampledSegmenter(Segmenter):
         """The name of the sampler."""
         return self.downsampler.sampler.display_name
 
-    def forward(self, image: Tensor, labels: Tensor | None = None) -> SampledPrediction:
+    def forward(
+        self, image: Tensor, labels: Tensor | None = None, focus: Focus | None = None
+    ) -> SampledPrediction:
         """Compute logits at the samples of an image.
 
         Args:
             image: (b, 3, H, W), uint8, or float in [0, 1].
             labels: (b, H, W) class ids, used only by oracles.
+            focus: regions of all images with a higher sampling density.
 
         Returns:
             ``SampledPrediction``; its ``labels`` method returns full-resolution labels.
         """
-        return self.predict(self.downsampler(image, labels))
+        return self.predict(self.downsampler(image, labels, focus))
 
     def predict(self, sampled: Downsampled) -> SampledPrediction:
         """Segment a downsampled image."""
@@ -70,20 +73,27 @@ class SampledSegmenter(Segmenter):
 
     @torch.no_grad()
     def segment(
-        self, image: Tensor, labels: Tensor | None = None, *, guided: bool = False
+        self,
+        image: Tensor,
+        labels: Tensor | None = None,
+        *,
+        focus: Focus | None = None,
+        guided: bool = False,
     ) -> Tensor:
         """The class of every pixel; see :meth:`Segmenter.segment`."""
         height, width = image.shape[2:]
-        prediction: SampledPrediction = self(image, labels)
+        prediction: SampledPrediction = self(image, labels, focus)
         return prediction.guided_labels(image) if guided else prediction.labels((height, width))
 
     @torch.no_grad()
-    def label_bands(self, source: ImageSource, *, guided: bool = False) -> Iterator[Tensor]:
+    def label_bands(
+        self, source: ImageSource, *, focus: Focus | None = None, guided: bool = False
+    ) -> Iterator[Tensor]:
         """The class of every pixel; in memory are the samples and one band of labels.
 
         Guided labels also read every row of the image.
         """
-        prediction = self.predict(self.downsampler(source))
+        prediction = self.predict(self.downsampler(source, focus=focus))
         logits, grid = prediction.logits.float().cpu(), prediction.grid.cpu()
         if guided:
             small = prediction.sampled.image.cpu()

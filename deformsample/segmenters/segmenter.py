@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 from deformsample.samplers.downsampler import Downsampler
+from deformsample.samplers.focus import Focus
 from deformsample.samplers.image_source import ImageSource
 from deformsample.samplers.normalize import Normalize
 from deformsample.segmenters.network_output import logits_of
@@ -67,24 +68,32 @@ class Segmenter(nn.Module, ABC):
 
     @abstractmethod
     def segment(
-        self, image: Tensor, labels: Tensor | None = None, *, guided: bool = False
+        self,
+        image: Tensor,
+        labels: Tensor | None = None,
+        *,
+        focus: Focus | None = None,
+        guided: bool = False,
     ) -> Tensor:
         """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8.
 
         Args:
             image: as in ``forward``.
             labels: as in ``forward``.
+            focus: regions with a higher sampling density.
             guided: whether boundaries between samples follow the colours of the image
                 (:func:`.geometry.guided_labels`).
 
         Raises:
-            ArgumentError: ``guided``, but every pixel is a sample.
+            ArgumentError: ``focus`` or ``guided``, but every pixel is a sample.
         """
 
     @torch.no_grad()
-    def label_bands(self, source: ImageSource, *, guided: bool = False) -> Iterator[Tensor]:
+    def label_bands(
+        self, source: ImageSource, *, focus: Focus | None = None, guided: bool = False
+    ) -> Iterator[Tensor]:
         """The class of every pixel of one image, (n, W) uint8 on the CPU, from top to bottom."""
-        yield self.segment(source.rows(0, source.size[0]), guided=guided)[0].cpu()
+        yield self.segment(source.rows(0, source.size[0]), focus=focus, guided=guided)[0].cpu()
 
     @abstractmethod
     def pixels(self, size: Size) -> int:

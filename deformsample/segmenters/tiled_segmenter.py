@@ -23,6 +23,7 @@ from deformsample.geometry.tiling import (
     tile_offsets,
     tile_weights,
 )
+from deformsample.samplers.focus import Focus
 from deformsample.samplers.image_source import ImageSource, InMemoryImage
 from deformsample.segmenters.prediction import TilePrediction
 from deformsample.segmenters.segmenter import Segmenter
@@ -119,15 +120,22 @@ class TiledSegmenter(Segmenter):
 
     @torch.no_grad()
     def segment(
-        self, image: Tensor, labels: Tensor | None = None, *, guided: bool = False
+        self,
+        image: Tensor,
+        labels: Tensor | None = None,
+        *,
+        focus: Focus | None = None,
+        guided: bool = False,
     ) -> Tensor:
         """The class of every pixel: (b, 3, H, W) to (b, H, W) uint8, as :meth:`label_rows`."""
-        _check_not_guided(guided)
+        _check_options(focus, guided=guided)
         return torch.cat(list(self.label_rows(InMemoryImage(image))), dim=1)
 
-    def label_bands(self, source: ImageSource, *, guided: bool = False) -> Iterator[Tensor]:
+    def label_bands(
+        self, source: ImageSource, *, focus: Focus | None = None, guided: bool = False
+    ) -> Iterator[Tensor]:
         """The class of every pixel; only two rows of tiles are in memory."""
-        _check_not_guided(guided)
+        _check_options(focus, guided=guided)
         return (rows[0].cpu() for rows in self.label_rows(source))
 
     def label_rows(self, source: ImageSource) -> Iterator[Tensor]:
@@ -232,11 +240,12 @@ class TiledSegmenter(Segmenter):
         return tops, lefts
 
 
-def _check_not_guided(guided: bool) -> None:  # noqa: FBT001 - passed on
-    if guided:
+def _check_options(focus: Focus | None, *, guided: bool) -> None:
+    given = {"focus": focus is not None, "guided": guided}
+    for name in (name for name, value in given.items() if value):
         raise ArgumentError(
-            "Expected a model that samples images for `guided`, but got one of tiles at full "
-            "resolution: it has no boundaries between samples."
+            f"Expected a model that samples images for `{name}`, but got one of tiles at full "
+            "resolution."
         )
 
 
