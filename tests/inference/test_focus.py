@@ -48,7 +48,7 @@ def test_labels_come_from_the_samples_of_the_focus(model: SegmentationModel, ima
     assert np.array_equal(labels, expected)
     assert not np.array_equal(labels, model.segment(image))
     with open_source(image, model.device) as source:
-        bands = np.concatenate(list(model.label_bands(source, FOCUS)))
+        bands = np.concatenate(list(model.label_bands(source, focus=FOCUS)))
     assert np.array_equal(bands, labels)
 
 
@@ -73,7 +73,7 @@ def test_commands_take_regions(model: SegmentationModel, image: Pixels, tmp_path
     labels, small = tmp_path / "labels", tmp_path / "small"
     segment = ["segment", NAME, file, "--output", str(labels)]
     assert main([*segment, *OPTIONS]) == 0
-    assert np.array_equal(read_ids(labels / "photo.png"), model.segment(image, FOCUS))
+    assert np.array_equal(read_ids(labels / "photo.png"), model.segment(image, focus=FOCUS))
     for name, expected in (
         (NAME, model.downsample(image, FOCUS).grid[0].numpy()),
         ("uniform", None),
