@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,8 @@ from deformsample.conventions import Colour, Pixels, Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import unwarp
 from deformsample.inference.inputs import ImageLike, as_batch, labels_like, open_source
-from deformsample.samplers import Downsampled, Downsampler, Focus, ImageSource
-from deformsample.segmenters import Segmenter
+from deformsample.samplers import Downsampled, Downsampler, Focus, ImageSource, InMemoryImage
+from deformsample.segmenters import SampledSegmenter, Segmenter
 
 
 class Model(nn.Module, ABC):
@@ -124,6 +124,46 @@ class SegmentationModel(Model):
             batch = as_batch(image).to(self.device)
             labels = self.segmenter.segment(batch, focus=focus, guided=guided)
         return labels_like(image, labels)
+
+    def stream(self, frames: Iterable[ImageLike], keep: int = 5) -> Iterator[Any]:
+        """The class of every pixel of each frame of a video, as from :meth:`segment`.
+
+        The sampling grid is predicted for every ``keep``-th frame; the frames after it are sampled
+        at the same locations. After a cut, it fits again at most ``keep`` - 1 frames later.
+
+        Args:
+            frames: images of one size.
+            keep: number of frames with one sampling grid.
+
+        Raises:
+            ArgumentError: frames of different sizes, ``keep`` below 1, or a model of tiles.
+            DataError: a file that cannot be read.
+        """
+        if keep < 1:
+            raise ArgumentError(f"Expected `keep` of at least 1, but got {keep}.")
+        segmenter = self.segmenter
+        if not isinstance(segmenter, SampledSegmenter):
+            raise ArgumentError(
+                "Expected a model that samples images for a stream, but this one works on "
+                f"{segmenter.display_name}, at full resolution."
+            )
+        sampled: Downsampled | None = None
+        size: Size | None = None
+        for index, frame in enumerate(frames):
+            with torch.inference_mode():
+                source = InMemoryImage(as_batch(frame).to(self.device))
+                if size is not None and source.size != size:
+                    raise ArgumentError(
+                        f"Expected frames of one size, but got {source.size} after {size}."
+                    )
+                if sampled is None or index % keep == 0:
+                    sampled = segmenter.downsampler(source)
+                else:
+                    small = source.sample(sampled.grid, segmenter.downsampler.lod_bias)
+                    sampled = sampled._replace(image=small)
+                size = source.size
+                labels = segmenter.predict(sampled).labels(size)
+            yield labels_like(frame, labels)
 
     def label_bands(
         self, source: ImageSource, *, focus: Focus | None = None, guided: bool = False
