@@ -32,6 +32,9 @@ class Downsampled(NamedTuple):
     curves: ErrorCurves | None = None
     """The error curves of a sampler that predicts them."""
 
+    first_logits: Tensor | None = None
+    """The logits (b, k, h', w') of the thumbnail, of a two-pass segmenter."""
+
 
 class Downsampler(nn.Module):
     """Sample an image at the locations that a sampler predicts from a thumbnail.
@@ -92,21 +95,25 @@ class Downsampler(nn.Module):
             SamplingError: the sampler returns non-finite coordinates.
         """
         source = InMemoryImage(image) if isinstance(image, Tensor) else image
-        size = sampled_size(source.size, self.sampled_size)
-        uniform = identity_grid(
-            _scaled(size, self.thumbnail_scale),
-            self.normalize.mean.expand(source.count, -1, -1, -1),
-        )
+        size, thumbnail_size = self.sizes(source.size)
+        like = self.normalize.mean.expand(source.count, -1, -1, -1)
+        uniform = identity_grid(thumbnail_size, like)
         with record_function("thumbnail"):
             thumbnail = source.sample(uniform, None if self.lod_bias is None else 0.0)
-        with record_function("density"):
-            density, grid, curves = self._place(thumbnail, size, labels)
+        density, grid, curves, first_logits = self.place(thumbnail, size, labels)
         with record_function("warp"):
             small = source.sample(grid if self.sample_gradient else grid.detach(), self.lod_bias)
-        return Downsampled(small, grid, density, curves)
+        return Downsampled(small, grid, density, curves, first_logits)
 
-    def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
-        placement: Placement = self.sampler(self.normalize(thumbnail), size, labels)
+    def sizes(self, image_size: Size) -> tuple[Size, Size]:
+        """The sizes (h, w) of the small image and the thumbnail of an image of size (H, W)."""
+        size = sampled_size(image_size, self.sampled_size)
+        return size, _scaled(size, self.thumbnail_scale)
+
+    def place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
+        """Place the samples of a thumbnail (b, 3, h, w) in [0, 1]; see :class:`Sampler`."""
+        with record_function("density"):
+            placement: Placement = self.sampler(self.normalize(thumbnail), size, labels)
         if not torch.compiler.is_compiling() and not bool(placement.grid.isfinite().all()):
             raise SamplingError(
                 f"Expected finite sampling locations, but got non-finite coordinates from "
