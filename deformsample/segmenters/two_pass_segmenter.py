@@ -105,17 +105,19 @@ class _FirstPass(Downsampler):
 
     @override
     def sizes(self, image_size: Size) -> tuple[Size, Size]:
-        whole = sampled_size(image_size, self.sampled_size)
-        budget = math.prod(whole)
+        wanted = self.sampled_size
+        aspect, budget = (
+            (image_size, wanted) if isinstance(wanted, int) else (wanted, math.prod(wanted))
+        )
         if budget < 2 * _LEAST_SAMPLES:
             raise ArgumentError(
-                f"Expected at least {2 * _LEAST_SAMPLES} samples for two passes, but got {budget} "
-                "of `sampled_size`."
+                f"Expected at least {2 * _LEAST_SAMPLES} samples for two passes, but got a "
+                f"`sampled_size` of {wanted}."
             )
         share = 1 - 1 / (1 + self.thumbnail_scale**2)
-        wanted = min(max(_LEAST_SAMPLES, int(share * budget)), budget - _LEAST_SAMPLES)
-        thumbnail = sampled_size(whole, wanted)
-        return sampled_size(whole, budget - math.prod(thumbnail)), thumbnail
+        first = min(max(_LEAST_SAMPLES, int(share * budget)), budget - _LEAST_SAMPLES)
+        thumbnail = sampled_size(aspect, first)
+        return sampled_size(aspect, budget - math.prod(thumbnail)), thumbnail
 
     @override
     def place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
