@@ -100,7 +100,9 @@ class Downsampler(nn.Module):
         uniform = identity_grid(thumbnail_size, like)
         with record_function("thumbnail"):
             thumbnail = source.sample(uniform, None if self.lod_bias is None else 0.0)
-        density, grid, curves, first_logits = self.place(thumbnail, size, labels)
+        informed, first_logits = self.first_pass(thumbnail)
+        with record_function("density"):
+            density, grid, curves = self._place(informed, size, labels)
         with record_function("warp"):
             small = source.sample(grid if self.sample_gradient else grid.detach(), self.lod_bias)
         return Downsampled(small, grid, density, curves, first_logits)
@@ -110,10 +112,12 @@ class Downsampler(nn.Module):
         size = sampled_size(image_size, self.sampled_size)
         return size, _scaled(size, self.thumbnail_scale)
 
-    def place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
-        """Place the samples of a thumbnail (b, 3, h, w) in [0, 1]; see :class:`Sampler`."""
-        with record_function("density"):
-            placement: Placement = self.sampler(self.normalize(thumbnail), size, labels)
+    def first_pass(self, thumbnail: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The image (b, 3, h, w) that the sampler sees, and the logits of the thumbnail, if any."""
+        return thumbnail, None
+
+    def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
+        placement: Placement = self.sampler(self.normalize(thumbnail), size, labels)
         if not torch.compiler.is_compiling() and not bool(placement.grid.isfinite().all()):
             raise SamplingError(
                 f"Expected finite sampling locations, but got non-finite coordinates from "

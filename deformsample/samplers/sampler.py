@@ -23,9 +23,6 @@ class Placement(NamedTuple):
     curves: ErrorCurves | None = None
     """The error curves of a sampler that predicts them."""
 
-    first_logits: Tensor | None = None
-    """The logits (b, k, h', w') of the thumbnail, of a two-pass segmenter."""
-
 
 class Sampler(nn.Module, ABC):
     """Predicts sampling locations from a thumbnail."""

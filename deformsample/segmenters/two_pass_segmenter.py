@@ -13,7 +13,6 @@ from typing_extensions import override
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import identity_grid, resize_grid, warp
-from deformsample.samplers import Placement
 from deformsample.samplers.downsampler import Downsampled, Downsampler, sampled_size
 from deformsample.segmenters.network_output import logits_at_pixels
 from deformsample.segmenters.prediction import SampledPrediction
@@ -50,6 +49,8 @@ class TwoPassSegmenter(SampledSegmenter):
         >>> segmenter.downsampler.sizes((256, 384))  # at most 32 x 48 in total
         ((28, 43), (14, 21))
     """
+
+    downsampler: _FirstPass
 
     def __init__(
         self,
@@ -120,13 +121,12 @@ class _FirstPass(Downsampler):
         return sampled_size(aspect, budget - math.prod(thumbnail)), thumbnail
 
     @override
-    def place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
+    def first_pass(self, thumbnail: Tensor) -> tuple[Tensor, Tensor]:
         with record_function("network"):
             image = self.normalize(thumbnail)
             logits = logits_at_pixels(self.network, image, self.network_multiple).float()
         uniform = identity_grid((thumbnail.shape[2], thumbnail.shape[3]), thumbnail)
-        informed = thumbnail + self.context(logits, uniform)
-        return super().place(informed, size, labels)._replace(first_logits=logits)
+        return thumbnail + self.context(logits, uniform), logits
 
 
 class _Context(nn.Module):

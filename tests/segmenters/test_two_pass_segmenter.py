@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import deformsample
+from deformsample.checkpoints.archive import FORMAT
+from deformsample.checkpoints.builder import build_part
 from deformsample.cli.main import main
 from deformsample.conventions import Pixels
 from deformsample.errors import ArgumentError
@@ -19,7 +22,7 @@ from deformsample.inference.model import SegmentationModel
 from deformsample.losses import ErrorCurveLoss, FullResolutionLoss
 from deformsample.networks import UNet
 from deformsample.samplers import Downsampler, ErrorCurveSampler, InMemoryImage
-from deformsample.segmenters import SampledPrediction, TwoPassSegmenter
+from deformsample.segmenters import SampledPrediction, Segmenter, TwoPassSegmenter
 from tests.helpers import SHORT, naming, scene
 
 FIT = [
@@ -37,7 +40,7 @@ FIT = [
 
 
 def two_pass(
-    size: tuple[int, int] | int = (16, 24), scale: float = 1.0, network: nn.Module | None = None
+    size: tuple[int, int] | int = (16, 24), scale: float = 1.0, network: UNet | None = None
 ) -> TwoPassSegmenter:
     sampler = ErrorCurveSampler(UNet(2, (4, 8)))
     downsampler = Downsampler(sampler, size, scale, sample_gradient=False)
@@ -84,25 +87,22 @@ def test_too_few_samples_for_two_passes() -> None:
 
 def test_the_first_pass_remains_where_the_second_adds_nothing() -> None:
     network = UNet(3, (4, 8), logit_upsampling=2)
-    nn.init.zeros_(network.head.weight)
-    nn.init.zeros_(network.head.bias)
+    for parameter in network.head.parameters():
+        nn.init.zeros_(parameter)
     segmenter = two_pass(network=network).eval()
-    with torch.no_grad():  # so that the samples move
-        segmenter.downsampler.sampler.network.head.weight.mul_(40)
+    segmenter.downsampler.sampler.train()  # whose random field moves the samples
     image, _ = batch()
     prediction = segmenter(image)
     first = prediction.sampled.first_logits
+    samples = prediction.sampled.image.shape[2:]
+    assert not torch.allclose(prediction.sampled.grid, identity_grid(samples, first), atol=0.01)
     torch.testing.assert_close(prediction.logits, warp(first, prediction.grid))
-    finer = tuple(2 * side - 1 for side in prediction.sampled.image.shape[2:])
+    finer = tuple(2 * side - 1 for side in samples)
     assert prediction.grid.shape[1:3] == finer
-    moved = prediction.sampled.grid - identity_grid(prediction.sampled.image.shape[2:], first)
-    assert float(moved.abs().max()) > 0.01
     with torch.no_grad():
-        network.head.bias.add_(torch.tensor([0.0, 5.0, 0.0]))
-    corrected = segmenter(image).logits
-    torch.testing.assert_close(
-        corrected - prediction.logits, network.head.bias.view(1, 3, 1, 1).expand_as(corrected)
-    )
+        bias = network.head.get_parameter("bias").add_(torch.tensor([0.0, 5.0, 0.0]))
+    corrected = segmenter.predict(prediction.sampled).logits
+    torch.testing.assert_close(corrected, prediction.logits + bias.view(1, 3, 1, 1))
 
 
 def test_the_second_network_and_the_sampler_see_the_first_pass() -> None:
@@ -172,18 +172,18 @@ def test_the_loss_of_the_first_pass_is_that_of_uniform_sampling() -> None:
 
 def test_training_reduces_the_loss_of_both_passes() -> None:
     segmenter = two_pass()
-    image, labels = batch(4)
+    image, labels = batch()
     loss = FullResolutionLoss(grid_gradient=False, density=ErrorCurveLoss())
-    optimizer = torch.optim.Adam([*segmenter.parameters()], lr=0.01)
+    optimizer = torch.optim.Adam([*segmenter.parameters()], lr=0.02)
     history = []
-    for _ in range(40):
+    for _ in range(12):
         terms = loss(segmenter(image), labels, 0.0)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
-        history.append({name: float(term) for name, term in terms.items()})
+        history.append({name: float(term.detach()) for name, term in terms.items()})
     for name in ("segmentation", "first_segmentation"):
-        assert history[-1][name] < 0.6 * history[0][name]
+        assert history[-1][name] < 0.8 * history[0][name]
 
 
 def test_sources_in_bands_have_the_same_labels() -> None:
@@ -214,23 +214,52 @@ def test_half_precision_networks_have_finite_losses() -> None:
     assert all(bool(term.isfinite()) and term.dtype == torch.float32 for term in terms.values())
 
 
-def test_a_run_from_training_to_label_maps(
-    folder_tree: Path, in_tmp: Path, image: Pixels, capsys: pytest.CaptureFixture[str]
+def test_checkpoints_give_the_same_labels(tmp_path: Path, image: Pixels) -> None:
+    def unet(**options: Any) -> dict[str, Any]:
+        return {"class_path": "deformsample.networks.UNet", "init_args": options}
+
+    sampler = {
+        "class_path": "deformsample.samplers.ErrorCurveSampler",
+        "init_args": {"network": unet(num_classes=2, widths=[4])},
+    }
+    downsampler = {
+        "class_path": "deformsample.samplers.Downsampler",
+        "init_args": {"sampler": sampler, "sampled_size": 300, "thumbnail_scale": 0.6},
+    }
+    architecture = {
+        "class_path": "deformsample.segmenters.TwoPassSegmenter",
+        "init_args": {"downsampler": downsampler, "network": unet(num_classes=2, widths=[4, 8])},
+    }
+    segmenter = build_part(Segmenter, architecture, "a test").eval()
+    assert isinstance(segmenter, TwoPassSegmenter)
+    for context in (segmenter.context, segmenter.downsampler.context):
+        nn.init.normal_(context.colours.weight)
+    weights = {f"segmenter.{name}": value for name, value in segmenter.state_dict().items()}
+    classes = {"background": [0, 0, 0], "object": [255, 9, 0]}
+    held = {"format": FORMAT, "segmenter": architecture, "classes": classes}
+    torch.save({"state_dict": weights, "deformsample": held}, tmp_path / "last.ckpt")
+    model = deformsample.load(tmp_path / "last.ckpt", kind=deformsample.SegmentationModel)
+    labels = model.segment(image)
+    pixels = torch.from_numpy(image).movedim(-1, 0)[None]
+    assert np.array_equal(labels, segmenter.segment(pixels)[0])
+    model.save_pretrained(tmp_path / "shared")
+    again = deformsample.load(tmp_path / "shared", kind=deformsample.SegmentationModel)
+    assert np.array_equal(again.segment(image), labels)
+    small = model.downsample(image).image.shape[2:]
+    assert tuple(small) == segmenter.downsampler.sizes((image.shape[0], image.shape[1]))[0]
+
+
+@pytest.mark.slow
+def test_a_run_from_training_to_its_cost(
+    folder_tree: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fit", *FIT, f"--data.root={folder_tree}", "--output=run"]) == 0
     last = Path("run/checkpoints/last.ckpt")
     model = deformsample.load(last, kind=deformsample.SegmentationModel)
     assert isinstance(model.segmenter, TwoPassSegmenter)
-    small = model.downsample(image).image.shape[2:]
-    assert tuple(small) == model.downsampler.sizes(image.shape[:2])[0]
-    labels = model.segment(image)
-    model.save_pretrained("shared")
-    again = deformsample.load("shared", kind=deformsample.SegmentationModel)
-    assert np.array_equal(again.segment(image), labels)
     capsys.readouterr()
     assert main(["info", str(last)]) == 0
-    shown = capsys.readouterr().out
-    assert "val/first_segmentation" in shown
+    assert "val/first_segmentation" in capsys.readouterr().out
     measure = ["measure", str(last), "--config=run/config.yaml"]
     assert main([*measure, "--cost"]) == 0
     costs = json.loads(capsys.readouterr().out)
