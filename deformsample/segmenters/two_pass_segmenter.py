@@ -36,7 +36,11 @@ class TwoPassSegmenter(SampledSegmenter):
         network: normalised image (b, 3, h, w) to logits (b, k, h', w'), with aligned corners.
         network_multiple: pad the thumbnail and the small image to a multiple of this by repeating
             their last row and column.
-        first_network: the network of the first pass; ``None`` for a copy of ``network``.
+        first_network: the network of the first pass, with as many classes; ``None`` for a copy of
+            ``network``.
+
+    Raises:
+        ArgumentError: networks with different numbers of classes.
 
     Example:
         >>> from deformsample.networks import UNet
@@ -61,6 +65,11 @@ class TwoPassSegmenter(SampledSegmenter):
     ) -> None:
         first = deepcopy(network) if first_network is None else first_network
         classes = _class_count(network, network_multiple)
+        if (others := _class_count(first, network_multiple)) != classes:
+            raise ArgumentError(
+                f"Expected a `first_network` of {classes} classes, as `network` has, but got "
+                f"{others}: set its `num_classes`."
+            )
         first_pass = _FirstPass(downsampler, first, network_multiple, classes)
         super().__init__(first_pass, network, network_multiple)
         self.context = _Context(classes)

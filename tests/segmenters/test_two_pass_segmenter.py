@@ -131,6 +131,11 @@ def test_the_first_network_is_a_copy_by_default() -> None:
     assert network.training
 
 
+def test_both_networks_have_the_same_classes() -> None:
+    with pytest.raises(ArgumentError, match=naming("first_network", 2, 3)):
+        two_pass(network=UNet(2, (4,)))
+
+
 def test_all_parts_receive_gradients_and_none_passes_through_the_grid() -> None:
     segmenter = two_pass()
     image, labels = batch()
