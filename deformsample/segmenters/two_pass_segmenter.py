@@ -51,7 +51,7 @@ class TwoPassSegmenter(SampledSegmenter):
         >>> segmenter.segment(torch.rand(1, 3, 256, 384)).shape
         torch.Size([1, 256, 384])
         >>> segmenter.downsampler.sizes((256, 384))  # at most 32 x 48 in total
-        ((28, 43), (14, 21))
+        ((29, 42), (14, 21))
     """
 
     downsampler: _FirstPass
