@@ -129,7 +129,8 @@ class SegmentationModel(Model):
         """The class of every pixel of each frame of a video, as from :meth:`segment`.
 
         The sampling grid is predicted for every ``keep``-th frame; the frames after it are sampled
-        at the same locations. After a cut, it fits again at most ``keep`` - 1 frames later.
+        at the same locations. After a cut, it fits again at most ``keep`` - 1 frames later. Two-pass
+        models look at every frame as a whole, and predict a grid for each.
 
         Args:
             frames: images of one size.
@@ -156,7 +157,8 @@ class SegmentationModel(Model):
                     raise ArgumentError(
                         f"Expected frames of one size, but got {source.size} after {size}."
                     )
-                if sampled is None or index % keep == 0:
+                is_two_pass = sampled is not None and sampled.first_logits is not None
+                if sampled is None or is_two_pass or index % keep == 0:
                     sampled = segmenter.downsampler(source)
                 else:
                     small = source.sample(sampled.grid, segmenter.downsampler.lod_bias)

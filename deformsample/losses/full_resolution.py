@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry import interpolate_mesh, inverse_coordinates
+from deformsample.geometry import identity_grid, interpolate_mesh, inverse_coordinates
 from deformsample.geometry.coordinates import axis
 from deformsample.losses.density_losses import DensityLoss, Observed
 from deformsample.losses.pixelwise import PixelLoss
@@ -68,22 +68,36 @@ class FullResolutionLoss(nn.Module):
     def forward(
         self, prediction: SampledPrediction, labels: Tensor, progress: float
     ) -> dict[str, Tensor]:
-        """All terms of the loss by name; arguments and result as in :class:`WarpedLoss`."""
+        """All terms of the loss by name; arguments and result as in :class:`WarpedLoss`.
+
+        The terms of the first of two passes begin with ``first_``.
+        """
+        sampled = prediction.sampled
         grid = prediction.grid if self.grid_gradient else prediction.grid.detach()
+        terms, observed = self._segmentation(prediction.logits, grid, sampled.image, labels)
+        if (first := sampled.first_logits) is not None:
+            uniform = identity_grid((first.shape[2], first.shape[3]), first)
+            others, _ = self._segmentation(first, uniform, sampled.density, labels)
+            terms |= {f"first_{name}": term for name, term in others.items()}
+        if self.density is not None:
+            terms["density"] = self.density(sampled, labels, observed, progress)
+        return terms
+
+    def _segmentation(
+        self, logits: Tensor, grid: Tensor, samples: Tensor, labels: Tensor
+    ) -> tuple[dict[str, Tensor], Observed]:
+        """The terms of logits at a grid, and what they observe; samples (b, c, h, w)."""
         height, width = labels.shape[1:]
-        samples = (prediction.sampled.image.shape[2], prediction.sampled.image.shape[3])
-        stride = supervision_stride((height, width), samples, self.points_per_sample)
+        stride = supervision_stride(
+            (height, width), (samples.shape[2], samples.shape[3]), self.points_per_sample
+        )
         y, x = self._start(min(stride, height)), self._start(min(stride, width))
         rows, columns = axis(height, grid)[y::stride], axis(width, grid)[x::stride]
         coordinates = inverse_coordinates(grid, rows, columns)
-        logits = interpolate_mesh(prediction.logits.float(), coordinates)
+        unwarped = interpolate_mesh(logits.float(), coordinates)
         targets = labels[:, y::stride, x::stride]
-        terms: dict[str, Tensor]
-        terms, losses = self.pixel_loss(logits, targets)
-        if self.density is not None:
-            observed = Observed(logits.detach(), targets, losses, rows, columns)
-            terms["density"] = self.density(prediction.sampled, labels, observed, progress)
-        return terms
+        terms, losses = self.pixel_loss(unwarped, targets)
+        return terms, Observed(unwarped.detach(), targets, losses, rows, columns)
 
     def _start(self, stride: int) -> int:
         return int(torch.randint(stride, ())) if self.training else stride // 2

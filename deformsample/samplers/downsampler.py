@@ -28,10 +28,13 @@ class Downsampled(NamedTuple):
     """The sampling locations (b, h, w, 2)."""
 
     density: Tensor
-    """The density map (b, 1, h', w') of the size of the thumbnail, with sum 1."""
+    """The density map (b, 1, h', w') of the size of the thumbnail (or its logits), with sum 1."""
 
     curves: ErrorCurves | None = None
     """The error curves of a sampler that predicts them."""
+
+    first_logits: Tensor | None = None
+    """The logits (b, k, h', w') of the thumbnail, of a two-pass segmenter."""
 
 
 class Downsampler(nn.Module):
@@ -100,15 +103,14 @@ class Downsampler(nn.Module):
             SamplingError: the sampler returns non-finite coordinates.
         """
         source = InMemoryImage(image) if isinstance(image, Tensor) else image
-        size = sampled_size(source.size, self.sampled_size)
-        uniform = identity_grid(
-            _scaled(size, self.thumbnail_scale),
-            self.normalize.mean.expand(source.count, -1, -1, -1),
-        )
+        size, thumbnail_size = self.sizes(source.size)
+        like = self.normalize.mean.expand(source.count, -1, -1, -1)
+        uniform = identity_grid(thumbnail_size, like)
         with record_function("thumbnail"):
             thumbnail = source.sample(uniform, None if self.lod_bias is None else 0.0)
+        informed, first_logits = self.first_pass(thumbnail)
         with record_function("density"):
-            placement: Placement = self.sampler(self.normalize(thumbnail), size, labels)
+            placement: Placement = self.sampler(self.normalize(informed), size, labels)
             density, grid, curves = placement
             if focus is not None:
                 density = focus.apply(density, source.size)
@@ -116,7 +118,16 @@ class Downsampler(nn.Module):
             self._check_finite(grid)
         with record_function("warp"):
             small = source.sample(grid if self.sample_gradient else grid.detach(), self.lod_bias)
-        return Downsampled(small, grid, density, curves)
+        return Downsampled(small, grid, density, curves, first_logits)
+
+    def sizes(self, image_size: Size) -> tuple[Size, Size]:
+        """The sizes (h, w) of the small image and the thumbnail of an image of size (H, W)."""
+        size = sampled_size(image_size, self.sampled_size)
+        return size, _scaled(size, self.thumbnail_scale)
+
+    def first_pass(self, thumbnail: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The image (b, 3, h, w) that the sampler sees, and the logits of the thumbnail, if any."""
+        return thumbnail, None
 
     def _check_finite(self, grid: Tensor) -> None:
         if not torch.compiler.is_compiling() and not bool(grid.isfinite().all()):

@@ -4,6 +4,7 @@ from deformsample.segmenters.prediction import Prediction, SampledPrediction, Ti
 from deformsample.segmenters.sampled_segmenter import SampledSegmenter
 from deformsample.segmenters.segmenter import Segmenter
 from deformsample.segmenters.tiled_segmenter import TiledSegmenter
+from deformsample.segmenters.two_pass_segmenter import TwoPassSegmenter
 
 __all__ = [
     "Prediction",
@@ -12,4 +13,5 @@ __all__ = [
     "Segmenter",
     "TilePrediction",
     "TiledSegmenter",
+    "TwoPassSegmenter",
 ]

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
@@ -15,7 +14,7 @@ from deformsample.samplers.downsampler import Downsampler
 from deformsample.samplers.focus import Focus
 from deformsample.samplers.image_source import ImageSource
 from deformsample.samplers.normalize import Normalize
-from deformsample.segmenters.network_output import logits_of
+from deformsample.segmenters.network_output import logits_at_pixels
 from deformsample.segmenters.prediction import Prediction
 
 
@@ -101,16 +100,4 @@ class Segmenter(nn.Module, ABC):
 
     def _logits(self, image: Tensor) -> Tensor:
         """The logits of an image in [0, 1], at its pixels or finer."""
-        image = self.normalize(image)
-        h, w = image.shape[2:]
-        right, down = -w % self.network_multiple, -h % self.network_multiple
-        is_padded = bool(right or down)
-        if is_padded:
-            image = F.pad(image, (0, right, 0, down), mode="replicate")
-        logits = logits_of(self.network(image), self.network)
-        height, width = image.shape[2:]
-        is_coarse = logits.shape[2] < height or logits.shape[3] < width
-        # Padding can be cut off only where a logit is a pixel.
-        if is_coarse or (is_padded and logits.shape[2:] != (height, width)):
-            logits = F.interpolate(logits, (height, width), mode="bilinear", align_corners=True)
-        return logits[..., :h, :w] if is_padded else logits
+        return logits_at_pixels(self.network, self.normalize(image), self.network_multiple)

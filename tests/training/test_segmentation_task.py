@@ -86,6 +86,7 @@ def test_every_data_set_with_every_method(
         ("edge_optimal", "edge-optimal"),
         ("separable", "separable"),
         ("separable_fixed", "separable"),
+        ("two_pass", "error curves, two passes"),
         ("uniform_antialiased", "uniform"),
         ("uniform_bilinear", "uniform"),
     ],
