@@ -129,8 +129,8 @@ class SegmentationModel(Model):
         """The class of every pixel of each frame of a video, as from :meth:`segment`.
 
         The sampling grid is predicted for every ``keep``-th frame; the frames after it are sampled
-        at the same locations. After a cut, it fits again at most ``keep`` - 1 frames later. Two-pass
-        models look at every frame as a whole, and predict a grid for each.
+        at the same locations. After a cut, it fits again at most ``keep`` - 1 frames later.
+        Two-pass models look at every frame as a whole, and predict a grid for each.
 
         Args:
             frames: images of one size.
