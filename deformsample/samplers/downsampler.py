@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.autograd.profiler import record_function
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError, SamplingError
 from deformsample.geometry import ErrorCurves, identity_grid
+from deformsample.geometry.dispatch import is_readable
 from deformsample.samplers.image_source import ImageSource, InMemoryImage
 from deformsample.samplers.normalize import Normalize
 from deformsample.samplers.sampler import Placement, Sampler
@@ -89,7 +89,8 @@ class Downsampler(nn.Module):
 
         Raises:
             ArgumentError: an image of another shape or dtype.
-            SamplingError: the sampler returns non-finite coordinates.
+            SamplingError: the sampler returns non-finite coordinates; on a CPU only, since other
+                devices would have to be waited for.
         """
         source = InMemoryImage(image) if isinstance(image, Tensor) else image
         size = sampled_size(source.size, self.sampled_size)
@@ -107,13 +108,24 @@ class Downsampler(nn.Module):
 
     def _place(self, thumbnail: Tensor, size: Size, labels: Tensor | None) -> Placement:
         placement: Placement = self.sampler(self.normalize(thumbnail), size, labels)
-        if not torch.compiler.is_compiling() and not bool(placement.grid.isfinite().all()):
-            raise SamplingError(
-                f"Expected finite sampling locations, but got non-finite coordinates from "
-                f"{type(self.sampler).__name__}: its weights are not finite (use an earlier "
-                "checkpoint and a lower learning rate), or the precision is too low."
-            )
+        if is_readable(placement.grid):
+            check_finite(placement.grid, type(self.sampler).__name__)
         return placement
+
+
+def check_finite(grid: Tensor, sampler: str) -> None:
+    """Raise ``SamplingError`` unless all coordinates of the grid of a sampler are finite."""
+    if not bool(grid.isfinite().all()):
+        raise non_finite(sampler)
+
+
+def non_finite(sampler: str) -> SamplingError:
+    """The error for the non-finite grid of a sampler."""
+    return SamplingError(
+        f"Expected finite sampling locations, but got non-finite coordinates from {sampler}: its "
+        "weights are not finite (use an earlier checkpoint and a lower learning rate), or the "
+        "precision is too low."
+    )
 
 
 def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:
