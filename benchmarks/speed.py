@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 import torch
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
-from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,7 +42,7 @@ from deformsample.geometry import (
     warp,
 )
 from deformsample.geometry.coordinates import axis
-from deformsample.losses import ErrorCurveLoss, FullResolutionLoss
+from deformsample.losses import ErrorCurveLoss, FullResolutionLoss, LovaszLoss
 from deformsample.networks import HRNet, UNet
 from deformsample.samplers import Downsampler, ErrorCurveSampler, UniformSampler
 from deformsample.segmenters import SampledSegmenter
@@ -267,7 +266,7 @@ def _steps(
         segmenter = SampledSegmenter(downsampler, network()).to(device)
         loss = FullResolutionLoss(
             grid_gradient=False,
-            aux_loss=LovaszLoss("multiclass", ignore_index=255),
+            aux_loss=LovaszLoss(),
             density=ErrorCurveLoss() if learns else None,
         )
         optimizer = torch.optim.AdamW(segmenter.parameters())

@@ -12,9 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -31,6 +32,8 @@ from deformsample.training.kinds import KINDS
 from deformsample.training.progress import LineProgress
 from deformsample.training.resuming import AtomicCheckpointIO, ResumableCSVLogger, StepSeeds
 from deformsample.training.run_folder import LAST, is_first_process, last_checkpoint, run_folder
+
+_GPU_BAR_STEPS = 10
 
 _CLASS_COUNTS = ("num_classes", "classes")
 """Arguments for the number of classes: of this package, and of segmentation-models-pytorch."""
@@ -169,7 +172,7 @@ class TrainCli(LightningCLI):
         if parts.trainer.logger is None:
             metrics = ResumableCSVLogger(logs, step)
             kwargs["logger"] = [*_tensorboard(logs, step if resume else None), metrics]
-        if not sys.stdout.isatty() and parts.trainer.enable_progress_bar is not False:
+        if parts.trainer.enable_progress_bar is not False:
             parts.trainer.callbacks = _with_progress(parts.trainer.callbacks or [])
         try:
             trainer = super().instantiate_trainer(default_root_dir=str(folder), **kwargs)
@@ -216,9 +219,13 @@ def _has_checkpoint(ckpt_path: str | None, output: str | None) -> bool:
 
 
 def _with_progress(callbacks: list[Callback]) -> list[Callback]:
-    """The callbacks with progress for a log file, unless they have any."""
-    bars = [callback for callback in callbacks if isinstance(callback, ProgressBar)]
-    return callbacks if bars else [*callbacks, LineProgress()]
+    """The callbacks with progress for a log file or a GPU, unless they have any."""
+    if any(isinstance(callback, ProgressBar) for callback in callbacks):
+        return callbacks
+    if not sys.stdout.isatty():
+        return [*callbacks, LineProgress()]
+    # A bar reads the loss when it is drawn, for which a GPU stops.
+    return [*callbacks, TQDMProgressBar(_GPU_BAR_STEPS)] if torch.cuda.is_available() else callbacks
 
 
 def _tensorboard(folder: str, purge_step: int | None) -> list[TensorBoardLogger]:

@@ -12,8 +12,6 @@ eigenvectors of the two axes' path Laplacians it is a division.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
 import torch
@@ -29,6 +27,7 @@ from deformsample.geometry.coordinates import (
     to_pixels,
 )
 from deformsample.geometry.density import label_boundaries
+from deformsample.geometry.dispatch import cached_constants, is_readable
 
 _FREE, _FIXED = 1.0, 2.0
 """Diagonal of a path Laplacian at its ends: without a neighbour, or with a fixed one."""
@@ -44,13 +43,16 @@ def nearest_boundary(labels: Tensor, size: Size, ignore_index: int) -> Tensor:
 
     Returns:
         (b, h, w, 2) float32 normalised points; the uniform locations for an image without
-        boundaries. Distances are those of a 5 x 5 chamfer mask, in pixels.
+        boundaries. Distances are those of a 5 x 5 chamfer mask in pixels on a CPU, and exact on
+        other devices.
     """
-    uniform = identity_grid(size, torch.zeros(1, device=labels.device))
+    if not is_readable(labels):
+        return _nearest_anywhere(label_boundaries(labels, ignore_index)[:, 0] > 0, size)
+    uniform = identity_grid(size, torch.zeros(1))
     height, width = labels.shape[1:]
-    pixels = to_pixels(uniform[0], (height, width)).round().long().cpu().numpy()
+    pixels = to_pixels(uniform[0], (height, width)).round().long().numpy()
     nearest = []
-    for edges in label_boundaries(labels, ignore_index)[:, 0].cpu().numpy():
+    for edges in label_boundaries(labels, ignore_index)[:, 0].numpy():
         if not edges.any():
             nearest.append(uniform[0])
             continue
@@ -60,9 +62,33 @@ def nearest_boundary(labels: Tensor, size: Size, ignore_index: int) -> Tensor:
         y, x = np.nonzero(edges)
         location = np.zeros((int(owner.max()) + 1, 2), dtype=np.float32)
         location[owner[y, x]] = np.stack((x, y), axis=1)
-        points = torch.from_numpy(location[owner[pixels[..., 1], pixels[..., 0]]]).to(labels.device)
+        points = torch.from_numpy(location[owner[pixels[..., 1], pixels[..., 0]]])
         nearest.append(from_pixels(points, (height, width)))
     return torch.stack(nearest)
+
+
+def _nearest_anywhere(edges: Tensor, size: Size) -> Tensor:
+    """The boundary pixels (b, H, W) nearest to a uniform grid, with tensor operations.
+
+    First the nearest one in each row of pixels, then the nearest row.
+    """
+    b, height, width = edges.shape
+    uniform = identity_grid(size, torch.zeros(b, device=edges.device))
+    pixels = to_pixels(uniform[0], (height, width)).round().long()
+    rows, columns = pixels[:, 0, 1], pixels[0, :, 0]
+    far = 2 * (height + width)
+    number = torch.arange(width, device=edges.device)
+    left = number.where(edges, -far).cummax(dim=2).values[..., columns]
+    right = number.where(edges, far).flip(2).cummin(dim=2).values.flip(2)[..., columns]
+    nearest = left.where(columns - left <= right - columns, right)  # (b, H, m)
+    across = (nearest - columns).square()
+    line = torch.arange(height, device=edges.device)[:, None]
+    points = []
+    for row in rows:
+        best = (across + (line - row).square()).argmin(dim=1, keepdim=True)
+        points.append(torch.cat((nearest.gather(1, best), best), dim=1))
+    found = from_pixels(torch.stack(points, dim=1).movedim(2, 3).float(), (height, width))
+    return found.where(edges.any(dim=(1, 2)).view(-1, 1, 1, 1), uniform)
 
 
 def edge_optimal_grid(boundary: Tensor, smoothness: float) -> Tensor:
@@ -101,15 +127,14 @@ def _between_sides(target: Tensor, smoothness: float) -> Tensor:
     return solved
 
 
-@lru_cache(maxsize=64)
+@cached_constants
 def _path_eigen(
     count: int, end: float, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors of a path Laplacian with given diagonal ends."""
-    with torch.inference_mode(mode=False):
-        ones = torch.ones(count, dtype=torch.float64)
-        laplacian = torch.diag(2 * ones) - torch.diag(ones[1:], 1) - torch.diag(ones[1:], -1)
-        laplacian[0, 0] += end - 2
-        laplacian[-1, -1] += end - 2
-        values, vectors = torch.linalg.eigh(laplacian)
-        return values.to(device, dtype), vectors.to(device, dtype)
+    ones = torch.ones(count, dtype=torch.float64)
+    laplacian = torch.diag(2 * ones) - torch.diag(ones[1:], 1) - torch.diag(ones[1:], -1)
+    laplacian[0, 0] += end - 2
+    laplacian[-1, -1] += end - 2
+    values, vectors = torch.linalg.eigh(laplacian)
+    return values.to(device, dtype), vectors.to(device, dtype)

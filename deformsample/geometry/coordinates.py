@@ -73,6 +73,14 @@ def from_pixels(points: Tensor, size: Size) -> Tensor:
     return points / (_last_pixel(points, size) / 2) - 1
 
 
+def constants(like: Tensor, *values: float) -> Tensor:
+    """A vector of numbers, with the device and dtype of ``like``.
+
+    Unlike ``torch.tensor``, this copies nothing from the host, which would stop a GPU.
+    """
+    return torch.stack([like.new_full((), value) for value in values])
+
+
 def _last_pixel(points: Tensor, size: Size) -> Tensor:
     h, w = size
-    return points.new_tensor([w - 1, h - 1])
+    return constants(points, w - 1, h - 1)

@@ -1,10 +1,14 @@
-"""Dispatch between compiled functions (on the CPU, outside of graphs) and tensor operations."""
+"""Dispatch between compiled functions (on the CPU, outside of graphs) and tensor operations.
+
+Reading a value of a tensor stops the stream of a GPU until all queued work is done, and cannot be
+traced. Code of a training step therefore reads values only where :func:`is_readable` is true.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from typing import Any, TypeVar, cast
 
 import torch
@@ -27,6 +31,29 @@ def untraced(function: _Function) -> _Function:
 
     call._torchdynamo_disable = True  # type: ignore[attr-defined]  # as the tracer looks for it
     return cast("_Function", call)
+
+
+def cached_constants(function: _Function) -> _Function:
+    """Cache the tensors that a function of plain arguments returns.
+
+    ``torch.compile`` keeps them in the graph, like ``torch.compiler.assume_constant_result``.
+    """
+    cached: Any = lru_cache(maxsize=64)(function)
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        # Tensors created in inference mode could not be used in a later training step.
+        with torch.inference_mode(mode=False):
+            return cached(*args)
+
+    call._dynamo_marked_constant = True  # type: ignore[attr-defined]  # as the tracer looks for it
+    call.cache_clear = cached.cache_clear  # type: ignore[attr-defined]
+    return cast("_Function", call)
+
+
+def is_readable(tensor: Tensor) -> bool:
+    """Whether values of a tensor can be read without a wait: on the CPU, outside of graphs."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def is_constant(*tensors: Tensor) -> bool:

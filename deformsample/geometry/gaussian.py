@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry.dispatch import untraced
+from deformsample.geometry.dispatch import cached_constants
 
 MIN_SIGMA = 0.5
 """A narrower kernel sees a single cell, and samples would jump to the nearest cell."""
@@ -28,7 +27,6 @@ class AxisKernel(NamedTuple):
     """(samples, cells), in cells: sum of k(x - x') (x' - x) over the mirror images."""
 
 
-@untraced
 def reflected_gaussian(samples: int, cells: int, sigma: float, like: Tensor) -> AxisKernel:
     """Kernel matrices of one axis; both ends of samples and cells lie on the image border.
 
@@ -51,29 +49,27 @@ def reflected_gaussian(samples: int, cells: int, sigma: float, like: Tensor) -> 
     return _reflected_gaussian(samples, cells, float(sigma), like.device, like.dtype)
 
 
-@lru_cache(maxsize=64)
+@cached_constants
 def _reflected_gaussian(
     samples: int, cells: int, sigma: float, device: torch.device, dtype: torch.dtype
 ) -> AxisKernel:
-    # Tensors created in inference mode could not be used in a later training step.
-    with torch.inference_mode(mode=False):
-        last = cells - 1
-        x = torch.linspace(0, last, samples, dtype=torch.float64)[:, None]
-        cell = torch.arange(cells, dtype=torch.float64)[None, :]
-        weights = torch.zeros(samples, cells, dtype=torch.float64)
-        moments = torch.zeros_like(weights)
-        periods = math.ceil(_TAIL * sigma / (2 * last)) + 1
-        for k in range(-periods, periods + 1):
-            for image in (2 * last * k + cell, 2 * last * k - cell):
-                offset = image - x
-                weight = torch.exp(-0.5 * (offset / sigma) ** 2)
-                weights += weight
-                moments += weight * offset
-        # A border cell is its own mirror image and was counted twice.
-        for matrix in (weights, moments):
-            matrix[:, 0] *= 0.5
-            matrix[:, -1] *= 0.5
-        # These are 0 by symmetry; rounding must not move a sample off the border.
-        moments[0] = 0.0
-        moments[-1] = 0.0
-        return AxisKernel(weights.to(device, dtype), moments.to(device, dtype))
+    last = cells - 1
+    x = torch.linspace(0, last, samples, dtype=torch.float64)[:, None]
+    cell = torch.arange(cells, dtype=torch.float64)[None, :]
+    weights = torch.zeros(samples, cells, dtype=torch.float64)
+    moments = torch.zeros_like(weights)
+    periods = math.ceil(_TAIL * sigma / (2 * last)) + 1
+    for k in range(-periods, periods + 1):
+        for image in (2 * last * k + cell, 2 * last * k - cell):
+            offset = image - x
+            weight = torch.exp(-0.5 * (offset / sigma) ** 2)
+            weights += weight
+            moments += weight * offset
+    # A border cell is its own mirror image and was counted twice.
+    for matrix in (weights, moments):
+        matrix[:, 0] *= 0.5
+        matrix[:, -1] *= 0.5
+    # These are 0 by symmetry; rounding must not move a sample off the border.
+    moments[0] = 0.0
+    moments[-1] = 0.0
+    return AxisKernel(weights.to(device, dtype), moments.to(device, dtype))

@@ -204,15 +204,16 @@ def _compiled(guided: _Guided, image: Tensor, size: Size, top: int) -> Tensor:
 
 def _labels(guided: _Guided, image: Tensor, size: Size) -> Tensor:
     mesh, table = guided.mesh, _functions_of(image, guided.coefficients).flatten(2)
+    corners = mesh.corners
     index = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks: list[Tensor] = []
     top = 0
     for located in mesh_blocks(mesh, size, table.shape[2]):
-        labels = guided.winners[index, mesh.corners[located.triangle, 0]]
+        labels = guided.winners[index, corners[located.triangle, 0]]
         where = guided.near[index, located.triangle // 2].nonzero(as_tuple=True)
-        corners = mesh.corners[located.triangle[where]]
+        indices = corners[located.triangle[where]]
         shares = corner_shares(located.weights[where]).to(table.dtype)
-        functions = corner_sum(table, where[0], corners, shares).unflatten(1, (-1, 4))
+        functions = corner_sum(table, where[0], indices, shares).unflatten(1, (-1, 4))
         colours = image[where[0], :, top + where[1], where[2]].to(table.dtype)
         logits = (functions[..., :3] * colours[:, None]).sum(dim=2) + functions[..., 3]
         labels[where] = logits.argmax(dim=1).to(torch.uint8)

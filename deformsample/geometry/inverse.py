@@ -11,8 +11,16 @@ from torch.autograd.function import once_differentiable
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry.dispatch import untraced
-from deformsample.geometry.mesh import Located, Mesh, locate, scan_axis, triangulate
+from deformsample.geometry.dispatch import is_readable
+from deformsample.geometry.mesh import (
+    Located,
+    Mesh,
+    locate_anywhere,
+    scan_axis,
+    snapped,
+    triangulate,
+)
+from deformsample.kernels.checks import BORDER_TOLERANCE
 from deformsample.kernels.compiled import in_threads
 from deformsample.kernels.raster import (
     Floats,
@@ -23,12 +31,16 @@ from deformsample.kernels.raster import (
 )
 
 
-@untraced
 def inverse_coordinates(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Invert a grid at a regular grid of image points.
 
     The gradient to the grid is that of the exact inverse, by implicit differentiation: u(x*) = y
     implies dx* = -J(x*)^-1 du, with J the Jacobian of the triangle that contains x*.
+
+    On a CPU the inverse is exact for any mesh. On other devices and in compiled graphs, nothing is
+    read from the device. The inverse is then exact for grids of densities whose maps have an aspect
+    (width by height) of at most 2 more than the grid, and for other grids without many folds. A
+    grid or points that would raise an error on a CPU give NaN.
 
     Args:
         grid: (b, h, w, 2), a mesh that covers the image: its border samples lie on the border.
@@ -41,24 +53,24 @@ def inverse_coordinates(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
     Raises:
         ArgumentError: wrong shapes, a grid that leaves part of the image uncovered, points
-            outside [-1, 1], or a call during ``torch.export``.
+            outside [-1, 1] (the last two on a CPU only), or a call during ``torch.export``.
 
     Example:
         >>> grid = torch.tensor([[[[-1.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [1.0, 1.0]]]])
         >>> inverse_coordinates(grid, torch.tensor([0.0]), torch.tensor([-0.5, 0.5])).tolist()
         [[[[-0.5, 0.0], [0.5, 0.0]]]]
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling():
         raise ArgumentError(
             "Expected a sampler of tensor operations, but this one inverts its grid, which cannot "
             "be exported."
         )
-    mesh = triangulate(grid)
-    if grid.device.type == "cpu":
+    if is_readable(grid):
+        mesh = triangulate(grid)
         axes = scan_axis(mesh, rows, "rows"), scan_axis(mesh, columns, "columns")
         coordinates: Tensor = _CompiledInverse.apply(grid, mesh.vertices, *axes)
         return coordinates
-    return _inverse_anywhere(grid, mesh, rows, columns)
+    return _inverse_anywhere(grid, rows, columns)
 
 
 class _CompiledInverse(torch.autograd.Function):
@@ -98,13 +110,24 @@ class _CompiledInverse(torch.autograd.Function):
         return gradients.to(gradient.dtype), None, None, None
 
 
-def _inverse_anywhere(grid: Tensor, mesh: Mesh, rows: Tensor, columns: Tensor) -> Tensor:
-    """The same with tensor operations, on any device."""
-    located = locate(mesh, rows, columns)
+def _inverse_anywhere(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The same with tensor operations, on any device, without synchronisation."""
+    mesh, distance = snapped(grid)
+    axes = scan_axis(mesh, rows, "rows"), scan_axis(mesh, columns, "columns")
+    with torch.no_grad():
+        located = locate_anywhere(mesh, *axes, wait=False)
     weights = located.weights
     if grid.requires_grad and torch.is_grad_enabled():
         weights = weights - _implicit_change(grid, mesh, located)
-    return _small_points(mesh.size, located.triangle, weights).to(grid.dtype)
+    points = _small_points(mesh.size, located.triangle, weights).to(grid.dtype)
+    valid = (distance <= BORDER_TOLERANCE).view(-1, 1, 1, 1) & _ascends(rows) & _ascends(columns)
+    return points.where(valid, torch.nan)
+
+
+def _ascends(values: Tensor) -> Tensor:
+    """Whether values ascend within [-1, 1], a scalar."""
+    inside = (values[0] >= -1 - BORDER_TOLERANCE) & (values[-1] <= 1 + BORDER_TOLERANCE)
+    return inside & (values[1:] >= values[:-1]).all()
 
 
 def _small_points(size: Size, triangle: Tensor, weights: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ on the image border. Lengths are in cells of the map: the transport is isotropic
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -32,11 +31,12 @@ from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import (
     axis,
     check_size,
+    constants,
     from_pixels,
     identity_grid,
     to_pixels,
 )
-from deformsample.geometry.dispatch import untraced
+from deformsample.geometry.dispatch import cached_constants, is_readable
 from deformsample.geometry.inverse import inverse_coordinates
 
 _LEAST_OF_MINIMUM = 0.25
@@ -163,23 +163,20 @@ class _Cosines(NamedTuple):
     """(n,), from values to their mean by the trapezoid rule."""
 
 
-@untraced
 def _transform(count: int, like: Tensor) -> _Cosines:
     return _cosines(count, like.device, like.dtype)
 
 
-@lru_cache(maxsize=64)
+@cached_constants
 def _cosines(count: int, device: torch.device, dtype: torch.dtype) -> _Cosines:
-    # Tensors created in inference mode could not be used in a later training step.
-    with torch.inference_mode(mode=False):
-        step = torch.arange(count, dtype=torch.float64)
-        synthesis = torch.cos(math.pi / (count - 1) * step[:, None] * step)
-        ends = torch.ones(count, dtype=torch.float64)
-        ends[0] = ends[-1] = 0.5
-        analysis = 2 / (count - 1) * ends[:, None] * synthesis.T * ends
-        eigenvalues = 2 - 2 * torch.cos(math.pi / (count - 1) * step)
-        mean = ends / (count - 1)
-        return _Cosines(*(t.to(device, dtype) for t in (analysis, synthesis, eigenvalues, mean)))
+    step = torch.arange(count, dtype=torch.float64)
+    synthesis = torch.cos(math.pi / (count - 1) * step[:, None] * step)
+    ends = torch.ones(count, dtype=torch.float64)
+    ends[0] = ends[-1] = 0.5
+    analysis = 2 / (count - 1) * ends[:, None] * synthesis.T * ends
+    eigenvalues = 2 - 2 * torch.cos(math.pi / (count - 1) * step)
+    mean = ends / (count - 1)
+    return _Cosines(*(t.to(device, dtype) for t in (analysis, synthesis, eigenvalues, mean)))
 
 
 def _potential(density: Tensor, iterations: int) -> Tensor:
@@ -264,7 +261,7 @@ def _inverted(mapped: Tensor, size: Size) -> Tensor:
     Border samples lie exactly on the border.
     """
     cells = (mapped.shape[1], mapped.shape[2])
-    if mapped.device.type == "cpu" and not torch.compiler.is_compiling():
+    if is_readable(mapped):
         if not bool(mapped.isfinite().all()):  # the caller reports it
             return mapped.new_full((len(mapped), *size, 2), math.nan)
         mesh = from_pixels(mapped, cells)
@@ -290,12 +287,12 @@ def _inverted_by_newton(mapped: Tensor, size: Size) -> Tensor:
     on a few cells, a few samples per thousand can be inexact.
     """
     b, h, w = mapped.shape[:3]
-    last = mapped.new_tensor([w - 1, h - 1])
+    last = constants(mapped, w - 1, h - 1)
     target = to_pixels(identity_grid(size, mapped[:1]), (h, w)).view(1, -1, 2)
     with torch.no_grad():
         uniform = _vertices(mapped).flatten(0, 1)
         shift = mapped.detach().flatten(1, 2) - uniform
-        lengths = mapped.new_tensor(_STEP_LENGTHS).view(1, -1, 1, 1)
+        lengths = constants(mapped, *_STEP_LENGTHS).view(1, -1, 1, 1)
         point = target.expand(b, -1, -1)
         for share in _SHARES:
             vertices = uniform + share * shift

@@ -54,10 +54,11 @@ def unwarp(values: Tensor, grid: Tensor, size: Size) -> Tensor:
     table = values.flatten(2).mT.contiguous()
     if is_constant(values) and values.dtype == torch.float32:
         return _values_compiled(mesh, table, size)
+    corners = mesh.corners
     image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
     blocks = []
     for located in mesh_blocks(mesh, size, values.shape[1]):
-        indices = mesh.corners[located.triangle]
+        indices = corners[located.triangle]
         shares = corner_shares(located.weights).to(table.dtype)
         blocks.append(corner_sum(table, image, indices, shares))
     return torch.cat(blocks, dim=1).movedim(-1, 1)
@@ -137,7 +138,8 @@ def _labels_compiled(
 
 
 def _labels(mesh: Mesh, table: Tensor, winners: Tensor, size: Size) -> Tensor:
-    corner_class = winners[:, mesh.corners]
+    corners = mesh.corners
+    corner_class = winners[:, corners]
     disputed = (corner_class[..., 1:] != corner_class[..., :1]).any(dim=-1)
     agreed = corner_class[..., 0].masked_fill(disputed, NO_CLASS)
     image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
@@ -145,7 +147,7 @@ def _labels(mesh: Mesh, table: Tensor, winners: Tensor, size: Size) -> Tensor:
     for located in mesh_blocks(mesh, size, table.shape[2]):
         labels = agreed[image, located.triangle]
         where = (labels == NO_CLASS).nonzero(as_tuple=True)
-        indices = mesh.corners[located.triangle[where]]
+        indices = corners[located.triangle[where]]
         shares = corner_shares(located.weights[where]).to(table.dtype)
         logits = corner_sum(table, where[0], indices, shares)
         labels[where] = logits.argmax(dim=-1).to(torch.uint8)
@@ -175,16 +177,15 @@ def interpolate_mesh(values: Tensor, coordinates: Tensor) -> Tensor:
     _, n, m, _ = coordinates.shape
     x = (coordinates[..., 0] + 1) * ((w - 1) / 2)
     y = (coordinates[..., 1] + 1) * ((h - 1) / 2)
-    j = x.detach().floor().clamp(0, w - 2)
-    i = y.detach().floor().clamp(0, h - 2)
+    j = x.detach().nan_to_num().floor().clamp(0, w - 2)
+    i = y.detach().nan_to_num().floor().clamp(0, h - 2)
     x, y = x - j, y - i
     lower = x.detach() + y.detach() > 1
     weights = torch.where(
         lower[..., None], torch.stack((1 - y, 1 - x), -1), torch.stack((x, y), -1)
     )
     a = (i * w + j).long()
-    offsets = torch.tensor([[0, 1, w], [w + 1, 1, w]], device=a.device)
-    indices = (a[..., None] + offsets[lower.long()]).flatten(1)
+    indices = torch.stack((a + lower * (w + 1), a + 1, a + w), dim=-1).flatten(1)
     table = values.flatten(2).mT
     corners = table.gather(1, indices[..., None].expand(-1, -1, c)).view(b, n, m, 3, c)
     first = 1 - weights.sum(dim=-1, keepdim=True)

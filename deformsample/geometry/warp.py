@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry.coordinates import check_grid, to_pixels
-from deformsample.geometry.dispatch import is_constant, untraced
+from deformsample.geometry.coordinates import check_grid, constants, to_pixels
+from deformsample.geometry.dispatch import is_constant, is_readable, untraced
 from deformsample.geometry.grid import local_stretch
 from deformsample.kernels.compiled import in_bands
 from deformsample.kernels.pixels import add_samples
@@ -165,7 +165,7 @@ def warp_pyramid(pyramid: Sequence[Tensor], grid: Tensor, lod_bias: float) -> Te
 
 def _used_levels(level: Tensor, count: int) -> range:
     """The levels, of ``count``, at or between which samples lie."""
-    if torch.compiler.is_compiling():  # a graph must serve all images
+    if not is_readable(level):
         return range(count)
     return range(int(level.min().floor()), int(level.max().ceil()) + 1)
 
@@ -199,7 +199,7 @@ def _sample_level(pixels: Tensor, centres: Tensor, index: int) -> Tensor:
     h, w = pixels.shape[2:]
     # Levels share the outer edge of the image but not the pixel centres, hence the only use of
     # align_corners=False.
-    side = centres.new_tensor([w, h]) * 2**index
+    side = constants(centres, w, h) * 2**index
     exact = torch.promote_types(pixels.dtype, torch.float32)
     points = (centres / side * 2 - 1).to(exact)
     return F.grid_sample(pixels.to(exact), points, padding_mode="border", align_corners=False)

@@ -11,6 +11,7 @@ from deformsample.losses.dice import NegativeLogDice
 from deformsample.losses.edge_grid import EdgeGridLoss
 from deformsample.losses.error_curve_loss import ErrorCurveLoss
 from deformsample.losses.full_resolution import FullResolutionLoss
+from deformsample.losses.lovasz import LovaszLoss
 from deformsample.losses.pixelwise import PixelLoss, cross_entropy
 from deformsample.losses.tile import TileLoss
 from deformsample.losses.warped import WarpedLoss
@@ -23,6 +24,7 @@ __all__ = [
     "BoundaryLoss",
     "ErrorCurveLoss",
     "FullResolutionLoss",
+    "LovaszLoss",
     "NegativeLogDice",
     "Observed",
     "PixelLoss",

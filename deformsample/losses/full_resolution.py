@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,7 @@ from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import identity_grid, interpolate_mesh, inverse_coordinates
 from deformsample.geometry.coordinates import axis
+from deformsample.geometry.dispatch import is_readable
 from deformsample.losses.density_losses import DensityLoss, Observed
 from deformsample.losses.pixelwise import PixelLoss
 from deformsample.segmenters import SampledPrediction
@@ -91,7 +93,7 @@ class FullResolutionLoss(nn.Module):
         stride = supervision_stride(
             (height, width), (samples.shape[2], samples.shape[3]), self.points_per_sample
         )
-        y, x = self._start(min(stride, height)), self._start(min(stride, width))
+        y, x = (self._start(min(stride, side), grid) for side in (height, width))
         rows, columns = axis(height, grid)[y::stride], axis(width, grid)[x::stride]
         coordinates = inverse_coordinates(grid, rows, columns)
         unwarped = interpolate_mesh(logits.float(), coordinates)
@@ -99,8 +101,12 @@ class FullResolutionLoss(nn.Module):
         terms, losses = self.pixel_loss(unwarped, targets)
         return terms, Observed(unwarped.detach(), targets, losses, rows, columns)
 
-    def _start(self, stride: int) -> int:
-        return int(torch.randint(stride, ())) if self.training else stride // 2
+    def _start(self, stride: int, like: Tensor) -> int:
+        if not self.training:
+            return stride // 2
+        if is_readable(like):
+            return int(torch.randint(stride, ()))
+        return random.randrange(stride)
 
 
 def supervision_stride(image_size: Size, sampled_size: Size, points_per_sample: float) -> int:

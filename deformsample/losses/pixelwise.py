@@ -18,8 +18,8 @@ class PixelLoss(nn.Module):
     Args:
         class_weights: one weight per class, or ``None`` for equal ones.
         aux_loss: a scalar loss of logits (b, k, h, w) and int64 labels (b, h, w), which are
-            ``IGNORE_INDEX`` where there is no class; for example
-            ``segmentation_models_pytorch.losses.LovaszLoss(mode="multiclass", ignore_index=255)``.
+            ``IGNORE_INDEX`` where there is no class; for example :class:`.LovaszLoss`, or one of
+            ``segmentation_models_pytorch.losses`` with ``ignore_index=255``.
         aux_weight: factor of the auxiliary loss.
         cross_entropy_weight: factor of the cross-entropy.
 

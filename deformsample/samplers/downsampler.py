@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.autograd.profiler import record_function
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError, SamplingError
 from deformsample.geometry import ErrorCurves, identity_grid
+from deformsample.geometry.dispatch import is_readable
 from deformsample.samplers.focus import Focus
 from deformsample.samplers.image_source import ImageSource, InMemoryImage
 from deformsample.samplers.normalize import Normalize
@@ -100,7 +100,8 @@ class Downsampler(nn.Module):
         Raises:
             ArgumentError: an image of another shape or dtype, a region outside of the image, or a
                 focus for a sampler without a density.
-            SamplingError: the sampler returns non-finite coordinates.
+            SamplingError: the sampler returns non-finite coordinates; on a CPU only, since other
+                devices would have to be waited for.
         """
         source = InMemoryImage(image) if isinstance(image, Tensor) else image
         size, thumbnail_size = self.sizes(source.size)
@@ -115,7 +116,8 @@ class Downsampler(nn.Module):
             if focus is not None:
                 density = focus.apply(density, source.size)
                 grid = self.sampler.regrid(density, size)
-            self._check_finite(grid)
+            if is_readable(grid):
+                check_finite(grid, type(self.sampler).__name__)
         with record_function("warp"):
             small = source.sample(grid if self.sample_gradient else grid.detach(), self.lod_bias)
         return Downsampled(small, grid, density, curves, first_logits)
@@ -129,13 +131,20 @@ class Downsampler(nn.Module):
         """The image (b, 3, h, w) that the sampler sees, and the logits of the thumbnail, if any."""
         return thumbnail, None
 
-    def _check_finite(self, grid: Tensor) -> None:
-        if not torch.compiler.is_compiling() and not bool(grid.isfinite().all()):
-            raise SamplingError(
-                f"Expected finite sampling locations, but got non-finite coordinates from "
-                f"{type(self.sampler).__name__}: its weights are not finite (use an earlier "
-                "checkpoint and a lower learning rate), or the precision is too low."
-            )
+
+def check_finite(grid: Tensor, sampler: str) -> None:
+    """Raise ``SamplingError`` unless all coordinates of the grid of a sampler are finite."""
+    if not bool(grid.isfinite().all()):
+        raise non_finite(sampler)
+
+
+def non_finite(sampler: str) -> SamplingError:
+    """The error for the non-finite grid of a sampler."""
+    return SamplingError(
+        f"Expected finite sampling locations, but got non-finite coordinates from {sampler}: its "
+        "weights are not finite (use an earlier checkpoint and a lower learning rate), or the "
+        "precision is too low."
+    )
 
 
 def sampled_size(image_size: Size, wanted: tuple[int, int] | int) -> Size:

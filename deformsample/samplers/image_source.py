@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -52,6 +51,7 @@ class InMemoryImage:
     def __init__(self, image: Tensor) -> None:
         self.image = image
         self._white = white(image)
+        self._pyramid: list[Tensor] = []
 
     @property
     def size(self) -> Size:
@@ -68,15 +68,12 @@ class InMemoryImage:
         # Dividing the samples is cheaper than dividing the whole image.
         if lod_bias is None:
             return warp(self.image, grid) / self._white
+        self._pyramid = self._pyramid or image_pyramid(self.image)
         return warp_pyramid(self._pyramid, grid, lod_bias) / self._white
 
     def rows(self, top: int, bottom: int) -> Tensor:
         """Rows of the images; see :class:`ImageSource`."""
         return self.image[:, :, top:bottom] / self._white
-
-    @cached_property
-    def _pyramid(self) -> list[Tensor]:
-        return image_pyramid(self.image)
 
 
 def white(image: Tensor) -> float:

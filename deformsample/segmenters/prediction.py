@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from deformsample.conventions import IGNORE_INDEX, Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import guided_labels, identity_grid, unwarp_labels, warp_labels
-from deformsample.samplers.downsampler import Downsampled
+from deformsample.samplers.downsampler import Downsampled, check_finite
 
 
 class Prediction(Protocol):
@@ -46,7 +46,12 @@ class SampledPrediction(NamedTuple):
     """The input of the network."""
 
     def labels(self, size: Size) -> Tensor:
-        """The class of every pixel of the full image of size (H, W): (b, H, W) uint8."""
+        """The class of every pixel of the full image of size (H, W): (b, H, W) uint8.
+
+        Raises:
+            SamplingError: the grid has non-finite coordinates.
+        """
+        check_finite(self.grid, "the sampler")
         with record_function("unwarp"):
             return unwarp_labels(self.logits.float(), self.grid, size)
 

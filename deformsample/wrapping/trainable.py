@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
-from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor, nn
 
 from deformsample.checkpoints.archive import FORMAT
@@ -18,7 +17,7 @@ from deformsample.conventions import IGNORE_INDEX
 from deformsample.errors import ArgumentError, CheckpointError
 from deformsample.geometry import unwarp
 from deformsample.inference.inputs import ImageLike, as_batch, labels_like
-from deformsample.losses import BoundaryKLLoss, FullResolutionLoss
+from deformsample.losses import BoundaryKLLoss, FullResolutionLoss, LovaszLoss
 from deformsample.networks import UNet
 from deformsample.samplers import Downsampler, LearnedSampler, Sampler
 from deformsample.segmenters import SampledPrediction, SampledSegmenter
@@ -263,7 +262,7 @@ def segmenter(
 def _default_loss() -> nn.Module:
     return FullResolutionLoss(
         grid_gradient=False,
-        aux_loss=LovaszLoss("multiclass", ignore_index=IGNORE_INDEX),
+        aux_loss=LovaszLoss(),
         density=BoundaryKLLoss(),
     )
 

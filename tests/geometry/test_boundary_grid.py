@@ -20,7 +20,7 @@ from deformsample.geometry import (
     uniform_density,
 )
 from deformsample.geometry.density import label_boundaries
-from tests.helpers import naming
+from tests.helpers import compute_as_on_a_gpu, naming
 
 EXACT = "donot_use_mm_for_euclid_dist"
 
@@ -104,3 +104,23 @@ def test_density_of_a_grid() -> None:
 def test_wrong_smoothness_is_named() -> None:
     with pytest.raises(ArgumentError, match=naming("smoothness", 0)):
         edge_optimal_grid(torch.zeros(1, 4, 4, 2), 0)
+
+
+def test_other_devices_find_the_nearest_boundary_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.zeros(3, 31, 44, dtype=torch.uint8)  # the first image has no boundary
+    labels[1:, 10:13, 30:] = 1
+    labels[2, 25:, :3] = 2
+    chamfer = nearest_boundary(labels, (5, 7), 255)
+    compute_as_on_a_gpu(monkeypatch)
+    found = nearest_boundary(labels, (5, 7), 255)
+    uniform = identity_grid((5, 7), found)
+    assert torch.equal(found[0], uniform[0])
+    places = to_pixels(uniform, (31, 44)).round()
+    for image in (1, 2):
+        edges = label_boundaries(labels[image][None], 255)[0, 0].nonzero().flip(1).float()
+        apart = torch.cdist(places[image].flatten(0, 1), edges, compute_mode=EXACT).amin(dim=1)
+        reached = to_pixels(found[image], (31, 44))
+        torch.testing.assert_close((reached - places[image]).norm(dim=-1).flatten(), apart)
+        assert float(torch.cdist(reached.flatten(0, 1), edges).amin(dim=1).max()) < 1e-3
+        other = (to_pixels(chamfer[image], (31, 44)) - places[image]).norm(dim=-1).flatten()
+        assert bool((other <= apart * 1.05 + 1e-3).all())

@@ -3,18 +3,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import (
     identity_grid,
     interpolate_mesh,
     inverse_coordinates,
+    resize_grid,
     sampling_grid,
     softmax_density,
+    transport_grid,
 )
 from deformsample.geometry.inverse import _inverse_anywhere
 from deformsample.geometry.mesh import locate, triangulate
-from tests.helpers import naming
+from tests.geometry.test_transport import KINDS
+from tests.helpers import compute_as_on_a_gpu, naming
 
 
 def peaked_grid(seed: int, h: int, w: int, sharpness: float = 3.0) -> Tensor:
@@ -152,9 +157,77 @@ def test_compiled_inverse_is_the_inverse_of_other_devices() -> None:
     grid = sampling_grid(softmax_density(scores), (9, 14), 2.0).requires_grad_()
     rows, columns = lattice(31, 27)
     compiled = inverse_coordinates(grid, rows, columns)
-    generic = _inverse_anywhere(grid, triangulate(grid), rows, columns)
+    generic = _inverse_anywhere(grid, rows, columns)
     torch.testing.assert_close(compiled, generic)
     towards = torch.randn(2, 31, 27, 2, dtype=torch.float64)
     (gradient,) = torch.autograd.grad(compiled, grid, towards)
     (expected,) = torch.autograd.grad(generic, grid, towards)
     torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize(
+    ("cells", "size", "points"),
+    [
+        ((20, 30), (16, 24), (64, 97)),
+        ((20, 30), (40, 33), (21, 30)),
+        ((10, 30), (16, 16), (32, 33)),
+        ((60, 12), (24, 30), (33, 40)),
+    ],
+)
+def test_the_inverse_of_other_devices_is_exact_for_grids_of_densities(
+    kind: str, cells: Size, size: Size, points: Size
+) -> None:
+    density = torch.cat([KINDS[kind](cells, seed) for seed in range(4)])
+    finer = (2 * size[0] - 1, 2 * size[1] - 1)
+    for grid in (
+        transport_grid(density, size, minimum=0.1),
+        transport_grid(density.float(), size, minimum=0.01),
+        resize_grid(transport_grid(density, size), finer),
+        sampling_grid(density, size, 2.0),
+    ):
+        rows, columns = (axis.to(grid.dtype) for axis in lattice(*points))
+        exact = inverse_coordinates(grid, rows, columns)
+        apart = (_inverse_anywhere(grid, rows, columns) - exact) * torch.tensor(grid.shape[2:0:-1])
+        assert float(apart.abs().max()) / 2 < 1e-4  # of the distance of two samples
+
+
+@pytest.mark.parametrize("displacement", [0.1, 0.2])
+def test_the_inverse_of_other_devices_is_exact_for_regressed_grids(displacement: float) -> None:
+    coarse = identity_grid((8, 8), torch.zeros(20, dtype=torch.float64)).clone()
+    coarse[:, 1:-1, 1:-1] += displacement * torch.randn(20, 6, 6, 2, dtype=torch.float64)
+    grid = resize_grid(coarse.clamp(-1, 1), (32, 48))  # some of them fold
+    rows, columns = lattice(64, 96)
+    exact = inverse_coordinates(grid, rows, columns)
+    back = interpolate_mesh(grid.movedim(-1, 1), _inverse_anywhere(grid, rows, columns))
+    expected = interpolate_mesh(grid.movedim(-1, 1), exact)
+    torch.testing.assert_close(back, expected, rtol=0, atol=1e-4 * 2 / 47)
+
+
+def test_other_devices_give_nan_for_what_is_an_error_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compute_as_on_a_gpu(monkeypatch)
+    rows, columns = lattice(5, 7)
+    grid = identity_grid((4, 6), torch.zeros(3, dtype=torch.float64)).clone()
+    assert bool(inverse_coordinates(grid, rows, columns).isfinite().all())
+    grid[1] *= 0.9
+    grid[2, 1, 1, 0] = torch.nan
+    coordinates = inverse_coordinates(grid, rows, columns)
+    assert bool(coordinates[0].isfinite().all())
+    assert bool(coordinates[1:].isnan().all())
+    # Nor does an index of such a point leave the image.
+    values = interpolate_mesh(torch.ones(3, 2, 4, 6, dtype=torch.float64), coordinates)
+    assert bool(values[1:].isnan().all())
+    for wrong in (rows * 1.1, rows.flip(0)):
+        assert bool(inverse_coordinates(grid, wrong, columns).isnan().all())
+
+
+def test_a_gpu_never_waits() -> None:
+    # A tensor that only pretends to be on a GPU has no values: asking for one is an error.
+    with FakeTensorMode():
+        grid = torch.empty(2, 6, 8, 2, device="cuda", requires_grad=True)
+        rows, columns = (torch.empty(n, device="cuda") for n in (9, 11))
+        coordinates = inverse_coordinates(grid, rows, columns)
+    assert coordinates.shape == (2, 9, 11, 2)
+    assert coordinates.device.type == "cuda"

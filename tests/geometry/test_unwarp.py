@@ -18,7 +18,7 @@ from deformsample.geometry import (
     warp,
 )
 from deformsample.geometry.coordinates import axis
-from deformsample.geometry.mesh import _locate_anywhere, locate, scan_axis, triangulate
+from deformsample.geometry.mesh import locate, locate_anywhere, scan_axis, triangulate
 from deformsample.geometry.unwarp import _labels, _prepared
 from tests.helpers import naming
 
@@ -126,7 +126,7 @@ def test_compiled_scan_is_the_scan_of_other_devices(threads: int, sharpness: flo
         labels = unwarp_labels(logits, grid, (83, 131))
     finally:
         torch.set_num_threads(before)
-    expected = _locate_anywhere(mesh, rows, columns)
+    expected = locate_anywhere(mesh, rows, columns)
     assert torch.equal(found.triangle, expected.triangle)
     torch.testing.assert_close(found.weights, expected.weights)
     reference = unwarp(logits, grid, (83, 131))
@@ -142,7 +142,7 @@ def test_labels_of_other_devices_are_those_of_the_cpu_but_for_ties(
     grid = sampling_grid(softmax_density(torch.randn(2, 1, 9, 14) * 3), (9, 14), 2.0)
     logits = torch.randn(2, 5, 9, 14)
     labels = unwarp_labels(logits, grid, (183, 131))
-    monkeypatch.setattr(sys.modules[_labels.__module__], "locate", _locate_anywhere)
+    monkeypatch.setattr(sys.modules[_labels.__module__], "locate", locate_anywhere)
     elsewhere = _labels(*_prepared(logits, grid, (183, 131)), (183, 131))
     best = unwarp(logits.double(), grid, (183, 131)).topk(2, dim=1).values
     ties = best[:, 0] - best[:, 1] < 1e-5

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from segmentation_models_pytorch.losses import LovaszLoss
+from segmentation_models_pytorch import losses as smp_losses
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +25,7 @@ from deformsample.losses import (
     EdgeGridLoss,
     ErrorCurveLoss,
     FullResolutionLoss,
+    LovaszLoss,
     NegativeLogDice,
     PixelLoss,
     TileLoss,
@@ -43,7 +44,7 @@ from deformsample.samplers import (
 from deformsample.samplers.downsampler import Downsampled
 from deformsample.segmenters import SampledPrediction, SampledSegmenter, TiledSegmenter
 from deformsample.training.segmentation_task import SegmentationTask
-from tests.helpers import naming
+from tests.helpers import compute_as_on_a_gpu, naming
 
 
 def predicted(logits: Tensor, grid: Tensor, density: Tensor, size: Size) -> SampledPrediction:
@@ -210,7 +211,7 @@ def test_supervision_grid_starts_anywhere_in_training_only() -> None:
 
 def test_a_second_loss_is_added_with_its_weight() -> None:
     prediction, labels, _ = example()
-    lovasz = LovaszLoss("multiclass", ignore_index=IGNORE_INDEX)
+    lovasz = LovaszLoss()
     plain = FullResolutionLoss().eval()(prediction, labels, 0.0)["segmentation"]
     both = [
         FullResolutionLoss(aux_loss=lovasz, aux_weight=w).eval()(prediction, labels, 0.0)
@@ -274,7 +275,7 @@ def test_classes_that_count_are_known_and_prepared() -> None:
 
 def test_lovasz_beside_the_cross_entropy_is_zero_where_no_pixel_counts() -> None:
     prediction, labels, scores = example(requires_grad=True)
-    lovasz = LovaszLoss(mode="multiclass", ignore_index=IGNORE_INDEX)
+    lovasz = LovaszLoss()
     plain = FullResolutionLoss().eval()(prediction, labels, 0.0)["segmentation"]
     both = FullResolutionLoss(aux_loss=lovasz).eval()(prediction, labels, 0.0)
     torch.testing.assert_close(both["segmentation"], plain)
@@ -327,7 +328,7 @@ def test_edge_grid_loss_is_zero_at_its_target() -> None:
     [
         (
             LearnedSampler(DeformationNet((4,))),
-            FullResolutionLoss(aux_loss=LovaszLoss("multiclass"), density=BoundaryKLLoss(0.1)),
+            FullResolutionLoss(aux_loss=LovaszLoss(), density=BoundaryKLLoss(0.1)),
         ),
         (
             ErrorCurveSampler(UNet(2, (4,))),
@@ -336,7 +337,11 @@ def test_edge_grid_loss_is_zero_at_its_target() -> None:
     ],
     ids=["boundaries", "error curves"],
 )
-def test_a_training_step_can_be_compiled(sampler: Sampler, loss: FullResolutionLoss) -> None:
+def test_a_training_step_is_one_graph(
+    sampler: Sampler, loss: FullResolutionLoss, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Graphs and other code draw the start from different generators.
+    monkeypatch.setattr(FullResolutionLoss, "_start", lambda *_: 1)
     segmenter = SampledSegmenter(
         Downsampler(sampler, (8, 12), sample_gradient=False), UNet(3, (4, 4))
     )
@@ -348,7 +353,7 @@ def test_a_training_step_can_be_compiled(sampler: Sampler, loss: FullResolutionL
         return torch.stack(list(loss(segmenter(image), labels, 0.0).values())).sum()
 
     gradients = []
-    for run in (step, torch.compile(step, backend="aot_eager")):
+    for run in (step, torch.compile(step, backend="aot_eager", fullgraph=True)):
         torch.manual_seed(1)
         segmenter.zero_grad()
         loss.load_state_dict(state)
@@ -416,3 +421,29 @@ def test_losses_that_need_a_grid_say_so(loss: torch.nn.Module) -> None:
         ArgumentError, match=naming(type(loss).__name__, "deformsample.losses.TileLoss")
     ):
         SegmentationTask(segmenter, loss, {"a": (0, 0, 0)}, torch.optim.AdamW)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_lovasz_loss_is_that_of_another_library(
+    seed: int, *, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(seed)
+    classes = (2, 3, 11)[seed % 3]
+    logits = torch.randn(2, classes, 13, 17, requires_grad=True)
+    labels = torch.randint(0, classes, (2, 13, 17))
+    labels[labels == seed % classes] = 0  # may lack a class
+    labels[:, : 3 * (seed % 2)] = IGNORE_INDEX
+    expected = smp_losses.LovaszLoss("multiclass", ignore_index=IGNORE_INDEX)(logits, labels)
+    (gradient,) = torch.autograd.grad(expected, logits)
+    if elsewhere:
+        compute_as_on_a_gpu(monkeypatch)
+    loss = LovaszLoss()(logits, labels)
+    (found,) = torch.autograd.grad(loss, logits)
+    if elsewhere:
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(found, gradient)
+        assert float(LovaszLoss()(logits, torch.full_like(labels, IGNORE_INDEX))) == 0
+    else:
+        assert torch.equal(loss, expected)
+        assert torch.equal(found, gradient)

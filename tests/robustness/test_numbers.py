@@ -14,7 +14,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
-from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor, nn
 
 from deformsample.conventions import IGNORE_INDEX, Size
@@ -44,6 +43,7 @@ from deformsample.losses import (
     EdgeGridLoss,
     ErrorCurveLoss,
     FullResolutionLoss,
+    LovaszLoss,
     NegativeLogDice,
     PixelLoss,
     WarpedLoss,
@@ -229,9 +229,7 @@ def test_the_inverse_of_a_grid_is_its_inverse(case: Case) -> None:
 LOSSES: dict[str, Callable[[], nn.Module]] = {
     "full resolution": lambda: FullResolutionLoss(density=BoundaryKLLoss()),
     "full resolution, error curves": lambda: FullResolutionLoss(density=ErrorCurveLoss()),
-    "full resolution, Lovasz": lambda: FullResolutionLoss(
-        aux_loss=LovaszLoss(mode="multiclass", ignore_index=IGNORE_INDEX)
-    ),
+    "full resolution, Lovasz": lambda: FullResolutionLoss(aux_loss=LovaszLoss()),
     "full resolution, Dice": lambda: FullResolutionLoss(aux_loss=NegativeLogDice()),
     "warped": lambda: WarpedLoss(density=BoundaryMSELoss()),
     "warped, class weights": lambda: WarpedLoss(class_weights=[1.0, 0.0, 3.0]),

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from deformsample.cli.main import main
 from deformsample.conventions import Size
 from deformsample.geometry import identity_grid, sampling_grid
 from deformsample.samplers import Placement, Sampler
 from deformsample.training.faults import densest_half
-from tests.helpers import SHORT, SMALL, naming
+from deformsample.training.readback import Readback
+from tests.helpers import SHORT, SMALL, compute_as_on_a_gpu, naming
 
 
 class ExplodingLoss(nn.Module):
@@ -111,6 +113,66 @@ def test_places_that_are_no_numbers_end_the_run(
     said = capsys.readouterr().err
     assert "BrokenSampler" in said
     assert "Traceback" not in said
+
+
+class NarrowSampler(OnePlaceSampler):
+    """Leaves the border of the image uncovered."""
+
+    def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
+        grid = identity_grid(size, thumbnail) * 0.9
+        return Placement(torch.full((len(thumbnail), 1, *size), 1.0), grid)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "named"), [(BrokenSampler, ["BrokenSampler"]), (NarrowSampler, ["grid", "0.1"])]
+)
+def test_a_gpu_reports_wrong_places_after_the_step(
+    sampler: type[Sampler],
+    named: list[str],
+    folder_tree: Path,
+    in_tmp: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compute_as_on_a_gpu(monkeypatch)
+    options = [
+        f"--model.segmenter.downsampler.sampler=tests.training.test_faults.{sampler.__name__}",
+        "--model.loss.density=null",
+        "--trainer.num_sanity_val_steps=0",
+    ]
+    if sampler is BrokenSampler:
+        with pytest.warns(UserWarning, match=naming(folder_tree / "images")):
+            assert fit(folder_tree, in_tmp / "run", *options) == 1
+    else:
+        assert fit(folder_tree, in_tmp / "run", *options) == 1
+    said = capsys.readouterr().err
+    assert re.search(naming(*named), said)
+    assert "Traceback" not in said
+    assert not list((in_tmp / "run").glob("checkpoints/*.ckpt"))
+
+
+class SlowEvent:
+    """An event of a GPU that has not happened yet."""
+
+    done = False
+
+    def record(self) -> None:
+        pass
+
+    def query(self) -> bool:
+        return self.done
+
+    def synchronize(self) -> None:
+        SlowEvent.done = True
+
+
+def test_values_of_a_gpu_are_read_when_they_have_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", SlowEvent)
+    with FakeTensorMode():
+        later = Readback(torch.zeros(2, device="cuda"))
+        assert not later.is_ready()
+        assert later.read().device.type == "cpu"
+        assert later.is_ready()
 
 
 def test_the_densest_half() -> None:
