@@ -1,0 +1,120 @@
+"""Point location in the mesh of a grid by a fixed number of tensor operations, for exported graphs.
+
+A point is found by walking: from a triangle to its neighbour across the edge that separates the
+triangle from the point most (the visibility walk; Devillers, Pion, and Teillaud 2002, "Walking in a
+Triangulation", International Journal of Foundations of Computer Science 13). Walks begin at the
+inverse of a coarser mesh, so that a few steps suffice. A triangle that contains the point is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deformsample.conventions import Size
+from deformsample.geometry.coordinates import identity_grid, to_pixels
+from deformsample.geometry.grid import resize_grid
+from deformsample.geometry.inverse import _small_points
+from deformsample.geometry.mesh import Located, Mesh
+
+_STEPS = 10
+"""Steps of every walk. Eight suffice for all pixels of the cases of
+``benchmarks/transport_map.py``."""
+
+_TOLERANCE = 1e-5
+"""The barycentric weight below which a point lies outside of a triangle, with opposite sign."""
+
+_BLOCK_PIXELS = 1 << 21
+
+
+def walked(grid: Tensor, size: Size, channels: int) -> Iterator[tuple[Mesh, Located]]:
+    """Locate the pixels of an image, in blocks of rows.
+
+    Args:
+        grid: (b, h, w, 2), a mesh without folds that covers the image.
+        size: (H, W) of the image.
+        channels: number of values to interpolate; blocks are smaller for more.
+
+    Yields:
+        The mesh, and the triangles and weights of a block.
+    """
+    mesh = Mesh(_on_border(grid.float()))
+    pixels = identity_grid(size, mesh.vertices)
+    start = _interpolated(_inverse_lattice(mesh.vertices), size)
+    rows = max(1, 16 * _BLOCK_PIXELS // (len(grid) * size[1] * (channels + 16)))
+    for points, first in zip(pixels.split(rows, 1), start.split(rows, 1), strict=True):
+        yield mesh, _walk(mesh, points, first)
+
+
+def located_points(mesh: Mesh, located: Located) -> Tensor:
+    """The normalised points (b, n, m, 2) of the small image."""
+    return _small_points(mesh.size, located.triangle, located.weights)
+
+
+def _inverse_lattice(grid: Tensor) -> Tensor:
+    """The normalised points (b, h, w, 2) of the small image that a mesh maps to a uniform grid."""
+    points = identity_grid((2, 2), grid)
+    for size in reversed(_coarser((grid.shape[1], grid.shape[2]))):
+        mesh = Mesh(_on_border(resize_grid(grid, size)))
+        located = _walk(mesh, identity_grid(size, grid), _interpolated(points, size))
+        points = located_points(mesh, located)
+    return points
+
+
+def _coarser(size: Size) -> list[Size]:
+    """A size, and its halves down to 2 x 2 samples."""
+    sizes = [size]
+    while max(sizes[-1]) > 2:
+        sizes.append((max(2, (sizes[-1][0] + 1) // 2), max(2, (sizes[-1][1] + 1) // 2)))
+    return sizes
+
+
+def _interpolated(points: Tensor, size: Size) -> Tensor:
+    stacked = F.interpolate(points.movedim(-1, 1), size, mode="bilinear", align_corners=True)
+    return stacked.movedim(1, -1)
+
+
+def _walk(mesh: Mesh, points: Tensor, start: Tensor) -> Located:
+    """Locate image points (b, n, m, 2), from normalised points of the small image."""
+    h, w = mesh.size
+    x, y = to_pixels(start, mesh.size).unbind(-1)
+    column, row = x.floor().clamp(0, w - 2), y.floor().clamp(0, h - 2)
+    lower = x - column + y - row > 1
+    triangle = ((row * (w - 1) + column) * 2 + lower).long()
+    for _ in range(_STEPS):
+        second, third = _weights(mesh, triangle, points)
+        first = 1 - second - third
+        least = torch.minimum(torch.minimum(first, second), third)
+        # Across the edge opposite to a corner: in the cell, beside it, or above or below it.
+        step = torch.where(third == least, 3 - 2 * w, torch.where(second == least, -1, 1))
+        step = torch.where(triangle % 2 == 0, step, -step)
+        triangle = triangle + step * (least < -_TOLERANCE)
+        triangle = triangle.clamp(0, 2 * (h - 1) * (w - 1) - 1)
+    second, third = _weights(mesh, triangle, points)
+    second = second.clamp(0, 1)
+    third = torch.minimum(third.clamp_min(0), 1 - second)
+    return Located(triangle, torch.stack((second, third), dim=-1))
+
+
+def _weights(mesh: Mesh, triangle: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Barycentric weights of the second and third corner."""
+    b, triangles = mesh.inverse.shape[:2]
+    image = torch.arange(b, device=points.device).view(b, 1, 1) * triangles
+    index = (triangle + image).flatten()
+    rows = mesh.inverse.flatten(0, 1).index_select(0, index).view(*triangle.shape, 6)
+    x0, y0, px, py, qx, qy = rows.unbind(-1)
+    dx, dy = points[..., 0] - x0, points[..., 1] - y0
+    return px * dx + py * dy, qx * dx + qy * dy
+
+
+def _on_border(grid: Tensor) -> Tensor:
+    """Move border samples exactly onto the border, which no walk crosses then."""
+    h, w = grid.shape[1:3]
+    rows, columns = (torch.arange(n, device=grid.device) for n in (h, w))
+    uniform = identity_grid((h, w), grid)
+    x = grid[..., 0].where((columns > 0) & (columns < w - 1), uniform[..., 0])
+    y = grid[..., 1].where(((rows > 0) & (rows < h - 1))[:, None], uniform[..., 1])
+    return torch.stack((x, y), dim=-1)

@@ -1,0 +1,55 @@
+import pytest
+import torch
+from torch import Tensor
+
+from deformsample.conventions import Size
+from deformsample.geometry import (
+    identity_grid,
+    inverse_coordinates,
+    resize_grid,
+    sampling_grid,
+    softmax_density,
+    to_pixels,
+    transport_grid,
+)
+from deformsample.geometry.coordinates import axis
+from deformsample.geometry.walk import located_points, walked
+
+SIZE = (70, 111)
+
+
+def spot(size: Size) -> Tensor:
+    density = torch.zeros(1, 1, *size)
+    density[..., 4:6, 3:6] = 1.0
+    return density
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        identity_grid((2, 3), torch.zeros(2, 1)),
+        transport_grid(torch.randn(2, 1, 17, 30).mul(3).exp(), (17, 30)),
+        transport_grid(torch.randn(1, 1, 33, 59).mul(3).exp(), (17, 30), minimum=0.02),
+        transport_grid(spot((17, 30)), (17, 30), minimum=0.02),
+        resize_grid(transport_grid(spot((17, 30)), (17, 30)), (68, 120)),
+        sampling_grid(softmax_density(torch.randn(2, 1, 17, 30) * 6), (17, 30), 2.0),
+    ],
+    ids=["uniform", "noise", "finer map", "spot", "logit upsampling", "Gaussian"],
+)
+def test_against_the_scan_conversion(grid: Tensor) -> None:
+    rows, columns = (axis(n, grid) for n in SIZE)
+    expected = inverse_coordinates(grid, rows, columns)
+    found = torch.cat([located_points(*block) for block in walked(grid, SIZE, 3)], dim=1)
+    size = (grid.shape[1], grid.shape[2])
+    apart = (to_pixels(found, size) - to_pixels(expected, size)).norm(dim=-1)
+    assert float(apart.max()) < 1e-3  # sample distances
+
+
+def test_blocks_cover_the_image() -> None:
+    grid = sampling_grid(softmax_density(torch.randn(1, 1, 9, 14)), (9, 14), 2.0)
+    blocks = [located for _, located in walked(grid, (301, 23), 10**5)]
+    assert len(blocks) > 2
+    assert sum(block.triangle.shape[1] for block in blocks) == 301
+    single = [located for _, located in walked(grid, (301, 23), 1)]
+    assert len(single) == 1
+    assert torch.equal(torch.cat([block.weights for block in blocks], 1), single[0].weights)
