@@ -153,9 +153,20 @@ def main() -> None:
         groups.setdefault(case.name, []).append(measured(case))
     for name, results in groups.items():
         print(name, len(results))
-        print("   second limit acts:", sum(r["second"] < 1 - 1e-6 for r in results), "least scale", round(min(r["second"] for r in results), 4), "| first:", sum(r["first"] < 1 - 1e-6 for r in results), round(min(r["first"] for r in results), 4))
+        print(
+            "   second limit acts:",
+            sum(r["second"] < 1 - 1e-6 for r in results),
+            "least scale",
+            round(min(r["second"] for r in results), 4),
+            "| first:",
+            sum(r["first"] < 1 - 1e-6 for r in results),
+            round(min(r["first"] for r in results), 4),
+        )
         for kind in ("linear", "bilinear"):
-            print(f"   {kind}: max {max(r[f'{kind} max'] for r in results):.3f} (median of max {median(r[f'{kind} max'] for r in results):.3f}), 99.9 {max(r[f'{kind} 99.9'] for r in results):.3f} (median {median(r[f'{kind} 99.9'] for r in results):.3f}) mean {median(r[f'{kind} mean'] for r in results):.4f} over .05 {median(r[f'{kind} over'] for r in results):.4f} labels {median(r[f'{kind} labels'] for r in results):.5f} max {max(r[f'{kind} labels'] for r in results):.5f} gain {sum(r.get(f'{kind} gain', 0) for r in results)/len(results):.6f}", flush=True)
+            print(
+                f"   {kind}: max {max(r[f'{kind} max'] for r in results):.3f} (median of max {median(r[f'{kind} max'] for r in results):.3f}), 99.9 {max(r[f'{kind} 99.9'] for r in results):.3f} (median {median(r[f'{kind} 99.9'] for r in results):.3f}) mean {median(r[f'{kind} mean'] for r in results):.4f} over .05 {median(r[f'{kind} over'] for r in results):.4f} labels {median(r[f'{kind} labels'] for r in results):.5f} max {max(r[f'{kind} labels'] for r in results):.5f} gain {sum(r.get(f'{kind} gain', 0) for r in results) / len(results):.6f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from deformsample.conventions import Size
 from deformsample.geometry.coordinates import identity_grid, to_pixels
 from deformsample.geometry.grid import resize_grid
-from deformsample.geometry.inverse import _small_points
+from deformsample.geometry.inverse import _implicit_change, _small_points
 from deformsample.geometry.mesh import Located, Mesh
 
 _STEPS = 10
@@ -43,7 +43,7 @@ def walked(grid: Tensor, size: Size, channels: int) -> Iterator[tuple[Mesh, Loca
     """
     mesh = Mesh(_on_border(grid.float()))
     pixels = identity_grid(size, mesh.vertices)
-    start = _interpolated(_inverse_lattice(mesh.vertices), size)
+    start = _interpolated(_inverse_vertices(mesh.vertices), size)
     rows = max(1, 16 * _BLOCK_PIXELS // (len(grid) * size[1] * (channels + 16)))
     for points, first in zip(pixels.split(rows, 1), start.split(rows, 1), strict=True):
         yield mesh, _walk(mesh, points, first)
@@ -54,8 +54,27 @@ def located_points(mesh: Mesh, located: Located) -> Tensor:
     return _small_points(mesh.size, located.triangle, located.weights)
 
 
-def _inverse_lattice(grid: Tensor) -> Tensor:
-    """The normalised points (b, h, w, 2) of the small image that a mesh maps to a uniform grid."""
+def inverse_lattice(grid: Tensor, size: Size) -> Tensor:
+    """The normalised points of the small image that a mesh maps to a uniform grid.
+
+    Args:
+        grid: (b, h, w, 2), a mesh without folds that covers the image.
+        size: (H, W) of the uniform grid.
+
+    Returns:
+        (b, H, W, 2), with the gradient of the exact inverse to the grid.
+    """
+    mesh = Mesh(_on_border(grid.detach()))
+    start = _interpolated(_inverse_vertices(mesh.vertices), size)
+    located = _walk(mesh, identity_grid(size, mesh.vertices), start)
+    if grid.requires_grad and torch.is_grad_enabled():
+        change = _implicit_change(grid, mesh, located)
+        located = located._replace(weights=located.weights - change)
+    return located_points(mesh, located)
+
+
+def _inverse_vertices(grid: Tensor) -> Tensor:
+    """The inverse of a mesh (b, h, w, 2) at a uniform grid of its own size."""
     points = identity_grid((2, 2), grid)
     for size in reversed(_coarser((grid.shape[1], grid.shape[2]))):
         mesh = Mesh(_on_border(resize_grid(grid, size)))
@@ -80,7 +99,8 @@ def _interpolated(points: Tensor, size: Size) -> Tensor:
 def _walk(mesh: Mesh, points: Tensor, start: Tensor) -> Located:
     """Locate image points (b, n, m, 2), from normalised points of the small image."""
     h, w = mesh.size
-    x, y = to_pixels(start, mesh.size).unbind(-1)
+    # The caller reports non-finite points; an index must be finite.
+    x, y = to_pixels(start, mesh.size).nan_to_num().unbind(-1)
     column, row = x.floor().clamp(0, w - 2), y.floor().clamp(0, h - 2)
     lower = x - column + y - row > 1
     triangle = ((row * (w - 1) + column) * 2 + lower).long()

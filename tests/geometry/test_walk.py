@@ -13,7 +13,7 @@ from deformsample.geometry import (
     transport_grid,
 )
 from deformsample.geometry.coordinates import axis
-from deformsample.geometry.walk import located_points, walked
+from deformsample.geometry.walk import inverse_lattice, located_points, walked
 
 SIZE = (70, 111)
 
@@ -53,3 +53,20 @@ def test_blocks_cover_the_image() -> None:
     single = [located for _, located in walked(grid, (301, 23), 1)]
     assert len(single) == 1
     assert torch.equal(torch.cat([block.weights for block in blocks], 1), single[0].weights)
+
+
+def test_the_inverse_has_the_gradient_of_the_compiled_one() -> None:
+    density = torch.randn(2, 1, 9, 14, dtype=torch.float64)
+    mesh = transport_grid(density.exp(), (9, 14)).requires_grad_()
+    rows, columns = (axis(n, mesh) for n in (8, 11))
+    weights = torch.randn(2, 8, 11, 2, dtype=torch.float64)
+    found, expected = inverse_lattice(mesh, (8, 11)), inverse_coordinates(mesh, rows, columns)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad((p * weights).sum(), mesh)[0] for p in (found, expected)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
+def test_non_finite_grids_stay_non_finite() -> None:
+    grid = identity_grid((5, 7), torch.zeros(1)).clone()
+    grid[0, 2, 3] = torch.nan
+    assert not bool(inverse_lattice(grid, (5, 7)).isfinite().all())
