@@ -1,4 +1,4 @@
-"""Transport map compared with the inverse of the grid's mesh: ``python -m benchmarks.transport_map``.
+"""Transport map and the inverse of the mesh: ``python -m benchmarks.transport_map``.
 
 The potential of a transport grid gives a map y(p) from the image to the small image on the vertices
 of the density map. The sampling grid is its inverse at the samples, with limited displacements.
@@ -27,7 +27,6 @@ from deformsample.geometry import (
     identity_grid,
     interpolate_mesh,
     inverse_coordinates,
-    resize_grid,
     to_pixels,
     transport,
     warp_labels,
@@ -45,7 +44,8 @@ class Case(NamedTuple):
     size: Size
     image_size: Size
     logits: Tensor | None
-    labels: Tensor | None
+    labels: Tensor
+    """(1, H, W), warped to the samples where there are no logits."""
 
 
 class Transported(NamedTuple):
@@ -57,9 +57,8 @@ class Transported(NamedTuple):
     grid: Tensor
     """(b, gh, gw, 2)."""
 
-    first_limit: float
     second_limit: float
-    """The scale of the displacements, 1 where no limit acts."""
+    """The scale of the displacements of the grid; 1 where no limit acts."""
 
 
 def transported(density: Tensor, size: Size) -> Transported:
@@ -73,7 +72,6 @@ def transported(density: Tensor, size: Size) -> Transported:
     return Transported(
         from_pixels(mapped, cells),
         from_pixels(grid, size),
-        _scale(free, mapped),
         _scale(inverse, grid),
     )
 
@@ -85,6 +83,7 @@ def _scale(before: Tensor, after: Tensor) -> float:
 
 
 def cases() -> Iterator[Case]:
+    """Random smooth densities, boundary densities of labels, and densities of a shipped model."""
     for size, image_size in (((64, 128), (512, 1024)), ((60, 81), (966, 1296))):
         for finer in (1, 2):
             cells = tuple((n - 1) * finer + 1 for n in size)
@@ -93,7 +92,8 @@ def cases() -> Iterator[Case]:
                     density = smooth(1, cells, seed, torch.device("cpu")).mul(contrast).exp()
                     logits = smooth(19, size, 100 + seed, torch.device("cpu"))
                     name = f"smooth, deviation {contrast}, {size[0]} x {size[1]}"
-                    yield Case(f"{name}, map {finer}x", density, size, image_size, logits, None)
+                    none = torch.zeros(0)
+                    yield Case(f"{name}, map {finer}x", density, size, image_size, logits, none)
     data = BlueMarble()
     model = deformsample.load("blue-marble", kind=deformsample.SegmentationModel)
     tiles = [sample for sample in data.samples() if sample.split in ("val", "test")]
@@ -117,56 +117,48 @@ def cases() -> Iterator[Case]:
 
 
 def measured(case: Case) -> dict[str, float]:
+    """Distances in sample distances, and the share of pixels whose label differs."""
     steps = transported(case.density, case.size)
     rows, columns = (axis(n, steps.grid) for n in case.image_size)
-    mesh = inverse_coordinates(steps.grid, rows, columns)
+    exact = inverse_coordinates(steps.grid, rows, columns)
     pixels = identity_grid(case.image_size, steps.grid)
-    linear = interpolate_mesh(steps.mapped.movedim(-1, 1), pixels).movedim(1, -1)
-    bilinear = F.grid_sample(steps.mapped.movedim(-1, 1), pixels, align_corners=True).movedim(1, -1)
-    result = {"first": steps.first_limit, "second": steps.second_limit}
+    mapped = interpolate_mesh(steps.mapped.movedim(-1, 1), pixels).movedim(1, -1)
+    apart = (to_pixels(mapped, case.size) - to_pixels(exact, case.size)).norm(dim=-1).flatten()
     logits = case.logits
     if logits is None:
-        assert case.labels is not None
         ids = warp_labels(case.labels, steps.grid).long().clamp_max(1)
-        logits = F.one_hot(ids).movedim(-1, 1).float()
-    exact = interpolate_mesh(logits, mesh).argmax(1)
-    for name, points in (("linear", linear), ("bilinear", bilinear)):
-        apart = (to_pixels(points, case.size) - to_pixels(mesh, case.size)).norm(dim=-1).flatten()
-        result[f"{name} max"] = float(apart.max())
-        result[f"{name} 99.9"] = float(apart.kthvalue(math.ceil(0.999 * len(apart))).values)
-        result[f"{name} mean"] = float(apart.mean())
-        result[f"{name} over"] = float((apart > 0.05).float().mean())
-        labels = interpolate_mesh(logits, points).argmax(1)
-        result[f"{name} labels"] = float((labels != exact).float().mean())
-        if case.labels is not None:
-            known = case.labels != 255
-            result[f"{name} gain"] = float(
-                (labels == case.labels)[known].float().mean()
-                - (exact == case.labels)[known].float().mean()
-            )
-    return result
+        logits = F.one_hot(ids, 2).movedim(-1, 1).float()
+    labels = (interpolate_mesh(logits, points).argmax(dim=1) for points in (mapped, exact))
+    return {
+        "scale": steps.second_limit,
+        "max": float(apart.max()),
+        "quantile": float(apart.kthvalue(math.ceil(0.999 * len(apart))).values),
+        "above": float((apart > 0.05).float().mean()),
+        "labels": float(next(labels).ne(next(labels)).float().mean()),
+    }
 
 
 def main() -> None:
+    """Measure all cases, and print a row for each kind of density."""
     groups: dict[str, list[dict[str, float]]] = {}
     for case in cases():
         groups.setdefault(case.name, []).append(measured(case))
+    print("| density | second limit acts | least scale | max | 99.9 % | above 0.05 | labels |")
+    print("|---|---|---|---|---|---|---|")
     for name, results in groups.items():
-        print(name, len(results))
+        acts = sum(r["scale"] < 1 - 1e-6 for r in results)
+        least = min(r["scale"] for r in results)
         print(
-            "   second limit acts:",
-            sum(r["second"] < 1 - 1e-6 for r in results),
-            "least scale",
-            round(min(r["second"] for r in results), 4),
-            "| first:",
-            sum(r["first"] < 1 - 1e-6 for r in results),
-            round(min(r["first"] for r in results), 4),
+            f"| {name} | {acts} of {len(results)} | {least:.3f} | {_range(results, 'max', '.2f')} "
+            f"| {_range(results, 'quantile', '.2f')} | {_range(results, 'above', '.1%')} "
+            f"| {_range(results, 'labels', '.2%')} |"
         )
-        for kind in ("linear", "bilinear"):
-            print(
-                f"   {kind}: max {max(r[f'{kind} max'] for r in results):.3f} (median of max {median(r[f'{kind} max'] for r in results):.3f}), 99.9 {max(r[f'{kind} 99.9'] for r in results):.3f} (median {median(r[f'{kind} 99.9'] for r in results):.3f}) mean {median(r[f'{kind} mean'] for r in results):.4f} over .05 {median(r[f'{kind} over'] for r in results):.4f} labels {median(r[f'{kind} labels'] for r in results):.5f} max {max(r[f'{kind} labels'] for r in results):.5f} gain {sum(r.get(f'{kind} gain', 0) for r in results) / len(results):.6f}",
-                flush=True,
-            )
+
+
+def _range(results: list[dict[str, float]], key: str, form: str) -> str:
+    """Median and largest value of a measure."""
+    values = [result[key] for result in results]
+    return f"{median(values):{form}} ({max(values):{form}})"
 
 
 if __name__ == "__main__":
