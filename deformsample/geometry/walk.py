@@ -20,12 +20,12 @@ from deformsample.geometry.grid import resize_grid
 from deformsample.geometry.inverse import _implicit_change, _small_points
 from deformsample.geometry.mesh import Located, Mesh
 
-_STEPS = 10
-"""Steps of every walk. Eight suffice for all pixels of the cases of
-``benchmarks/transport_map.py``."""
+_STEPS = 16
+"""Steps of the last walk. Eight suffice for the cases of ``benchmarks/transport_map.py``, 14 for
+Gaussian grids whose triangles are as small as 5e-6 of those of uniform sampling."""
 
-_TOLERANCE = 1e-5
-"""The barycentric weight below which a point lies outside of a triangle, with opposite sign."""
+_COARSE_STEPS = 5
+"""Steps of a walk in a coarser mesh, which only gives the start of the next."""
 
 _BLOCK_PIXELS = 1 << 21
 
@@ -46,7 +46,7 @@ def walked(grid: Tensor, size: Size, channels: int) -> Iterator[tuple[Mesh, Loca
     start = _interpolated(_inverse_vertices(mesh.vertices), size)
     rows = max(1, 16 * _BLOCK_PIXELS // (len(grid) * size[1] * (channels + 16)))
     for points, first in zip(pixels.split(rows, 1), start.split(rows, 1), strict=True):
-        yield mesh, _walk(mesh, points, first)
+        yield mesh, _walk(mesh, points, first, _STEPS)
 
 
 def located_points(mesh: Mesh, located: Located) -> Tensor:
@@ -66,7 +66,7 @@ def inverse_lattice(grid: Tensor, size: Size) -> Tensor:
     """
     mesh = Mesh(_on_border(grid.detach()))
     start = _interpolated(_inverse_vertices(mesh.vertices), size)
-    located = _walk(mesh, identity_grid(size, mesh.vertices), start)
+    located = _walk(mesh, identity_grid(size, mesh.vertices), start, _STEPS)
     if grid.requires_grad and torch.is_grad_enabled():
         change = _implicit_change(grid, mesh, located)
         located = located._replace(weights=located.weights - change)
@@ -78,7 +78,8 @@ def _inverse_vertices(grid: Tensor) -> Tensor:
     points = identity_grid((2, 2), grid)
     for size in reversed(_coarser((grid.shape[1], grid.shape[2]))):
         mesh = Mesh(_on_border(resize_grid(grid, size)))
-        located = _walk(mesh, identity_grid(size, grid), _interpolated(points, size))
+        start = _interpolated(points, size)
+        located = _walk(mesh, identity_grid(size, grid), start, _COARSE_STEPS)
         points = located_points(mesh, located)
     return points
 
@@ -96,7 +97,7 @@ def _interpolated(points: Tensor, size: Size) -> Tensor:
     return stacked.movedim(1, -1)
 
 
-def _walk(mesh: Mesh, points: Tensor, start: Tensor) -> Located:
+def _walk(mesh: Mesh, points: Tensor, start: Tensor, steps: int) -> Located:
     """Locate image points (b, n, m, 2), from normalised points of the small image."""
     h, w = mesh.size
     # The caller reports non-finite points; an index must be finite.
@@ -104,14 +105,14 @@ def _walk(mesh: Mesh, points: Tensor, start: Tensor) -> Located:
     column, row = x.floor().clamp(0, w - 2), y.floor().clamp(0, h - 2)
     lower = x - column + y - row > 1
     triangle = ((row * (w - 1) + column) * 2 + lower).long()
-    for _ in range(_STEPS):
+    for _ in range(steps):
         second, third = _weights(mesh, triangle, points)
         first = 1 - second - third
         least = torch.minimum(torch.minimum(first, second), third)
         # Across the edge opposite to a corner: in the cell, beside it, or above or below it.
         step = torch.where(third == least, 3 - 2 * w, torch.where(second == least, -1, 1))
         step = torch.where(triangle % 2 == 0, step, -step)
-        triangle = triangle + step * (least < -_TOLERANCE)
+        triangle = triangle + step * (least < 0)
         triangle = triangle.clamp(0, 2 * (h - 1) * (w - 1) - 1)
     second, third = _weights(mesh, triangle, points)
     second = second.clamp(0, 1)
