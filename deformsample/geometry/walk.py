@@ -104,7 +104,7 @@ def _walk(mesh: Mesh, points: Tensor, start: Tensor, steps: int) -> Located:
     x, y = to_pixels(start, mesh.size).nan_to_num().unbind(-1)
     column, row = x.floor().clamp(0, w - 2), y.floor().clamp(0, h - 2)
     lower = x - column + y - row > 1
-    triangle = ((row * (w - 1) + column) * 2 + lower).long()
+    triangle = (row.long() * (w - 1) + column.long()) * 2 + lower
     for _ in range(steps):
         second, third = _weights(mesh, triangle, points)
         first = 1 - second - third
