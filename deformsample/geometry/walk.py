@@ -88,7 +88,8 @@ def _coarser(size: Size) -> list[Size]:
     """A size, and its halves down to 2 x 2 samples."""
     sizes = [size]
     while max(sizes[-1]) > 2:
-        sizes.append((max(2, (sizes[-1][0] + 1) // 2), max(2, (sizes[-1][1] + 1) // 2)))
+        h, w = sizes[-1]
+        sizes.append((max(2, (h + 1) // 2), max(2, (w + 1) // 2)))
     return sizes
 
 
@@ -104,31 +105,33 @@ def _walk(mesh: Mesh, points: Tensor, start: Tensor, steps: int) -> Located:
     x, y = to_pixels(start, mesh.size).nan_to_num().unbind(-1)
     column, row = x.floor().clamp(0, w - 2), y.floor().clamp(0, h - 2)
     lower = x - column + y - row > 1
-    triangle = (row.long() * (w - 1) + column.long()) * 2 + lower
+    table, count = mesh.inverse.flatten(0, 1), mesh.inverse.shape[1]
+    # The triangles of all images are numbered together; walks do not leave their image.
+    image = torch.arange(len(start), device=start.device).view(-1, 1, 1) * count
+    triangle = (row.long() * (w - 1) + column.long()) * 2 + lower + image
+    px, py = points.unbind(-1)
     for _ in range(steps):
-        second, third = _weights(mesh, triangle, points)
-        first = 1 - second - third
+        first, second, third = _weights(table, triangle, px, py)
         least = torch.minimum(torch.minimum(first, second), third)
         # Across the edge opposite to a corner: in the cell, beside it, or above or below it.
         step = torch.where(third == least, 3 - 2 * w, torch.where(second == least, -1, 1))
-        step = torch.where(triangle % 2 == 0, step, -step)
-        triangle = triangle + step * (least < 0)
-        triangle = triangle.clamp(0, 2 * (h - 1) * (w - 1) - 1)
-    second, third = _weights(mesh, triangle, points)
+        step = step * (1 - triangle % 2 * 2)
+        triangle = torch.where(least < 0, triangle + step, triangle).clamp(0, len(table) - 1)
+    _, second, third = _weights(table, triangle, px, py)
     second = second.clamp(0, 1)
     third = torch.minimum(third.clamp_min(0), 1 - second)
-    return Located(triangle, torch.stack((second, third), dim=-1))
+    return Located(triangle - image, torch.stack((second, third), dim=-1))
 
 
-def _weights(mesh: Mesh, triangle: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Barycentric weights of the second and third corner."""
-    b, triangles = mesh.inverse.shape[:2]
-    image = torch.arange(b, device=points.device).view(b, 1, 1) * triangles
-    index = (triangle + image).flatten()
-    rows = mesh.inverse.flatten(0, 1).index_select(0, index).view(*triangle.shape, 6)
-    x0, y0, px, py, qx, qy = rows.unbind(-1)
-    dx, dy = points[..., 0] - x0, points[..., 1] - y0
-    return px * dx + py * dy, qx * dx + qy * dy
+def _weights(
+    table: Tensor, triangle: Tensor, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Barycentric weights of points in triangles of a table of ``Mesh.inverse``."""
+    rows = table.index_select(0, triangle.flatten()).view(*triangle.shape, 6)
+    x0, y0, second_x, second_y, third_x, third_y = rows.unbind(-1)
+    dx, dy = x - x0, y - y0
+    second, third = second_x * dx + second_y * dy, third_x * dx + third_y * dy
+    return 1 - second - third, second, third
 
 
 def _on_border(grid: Tensor) -> Tensor:
