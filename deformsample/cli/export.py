@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Export a checkpoint as one graph, from an image (1, 3, H, W) uint8 to logits at its "
         "samples and their grid. `deformsample.kernels.unwarp_labels` turns them into the label of "
-        "every pixel, without torch."
+        "every pixel, without torch. With `--unwarp`, the graph returns these labels itself."
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="last.ckpt or best.ckpt of a run")
     parser.add_argument(
@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar=("H", "W"),
         help="height and width of the images",
+    )
+    parser.add_argument(
+        "--unwarp",
+        action="store_true",
+        help="return the label of every pixel, (1, H, W) uint8, instead of logits",
     )
 
 
@@ -50,5 +55,6 @@ def run(options: argparse.Namespace) -> None:
         load(options.checkpoint, options.device, options.trust, kind=SegmentationModel),
         (height, width),
         options.output,
+        unwarp=options.unwarp,
     )
     print(options.output)

@@ -118,8 +118,8 @@ def _inverse_anywhere(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         located = locate_anywhere(mesh, *axes, wait=False)
     weights = located.weights
     if grid.requires_grad and torch.is_grad_enabled():
-        weights = weights - _implicit_change(grid, mesh, located)
-    points = _small_points(mesh.size, located.triangle, weights).to(grid.dtype)
+        weights = weights - implicit_change(grid, mesh, located)
+    points = small_points(mesh.size, located.triangle, weights).to(grid.dtype)
     valid = (distance <= BORDER_TOLERANCE).view(-1, 1, 1, 1) & _ascends(rows) & _ascends(columns)
     return points.where(valid, torch.nan)
 
@@ -130,7 +130,7 @@ def _ascends(values: Tensor) -> Tensor:
     return inside & (values[1:] >= values[:-1]).all()
 
 
-def _small_points(size: Size, triangle: Tensor, weights: Tensor) -> Tensor:
+def small_points(size: Size, triangle: Tensor, weights: Tensor) -> Tensor:
     """From barycentric coordinates in a triangle to a normalised point of the small image."""
     h, w = size
     # An upper triangle starts at the upper left corner of its cell and steps right and down; a
@@ -142,7 +142,7 @@ def _small_points(size: Size, triangle: Tensor, weights: Tensor) -> Tensor:
     return torch.stack((x * (2 / (w - 1)) - 1, y * (2 / (h - 1)) - 1), dim=-1)
 
 
-def _implicit_change(grid: Tensor, mesh: Mesh, located: Located) -> Tensor:
+def implicit_change(grid: Tensor, mesh: Mesh, located: Located) -> Tensor:
     """J^-1 (u(x*) - stop(u(x*))): zero in value, with a gradient to the grid's vertices."""
     b = grid.shape[0]
     indices = mesh.corners[located.triangle].view(b, -1, 1).expand(-1, -1, 2)

@@ -31,13 +31,12 @@ from deformsample.errors import ArgumentError
 from deformsample.geometry.coordinates import (
     axis,
     check_size,
-    constants,
     from_pixels,
-    identity_grid,
     to_pixels,
 )
 from deformsample.geometry.dispatch import cached_constants, is_readable
 from deformsample.geometry.inverse import inverse_coordinates
+from deformsample.geometry.walk import inverse_lattice
 
 _LEAST_OF_MINIMUM = 0.25
 """Smallest area of a mapped triangle of the density map, as a fraction of the minimum density. The
@@ -45,10 +44,6 @@ continuous map keeps the minimum; the discretisation of sharp densities does not
 
 _LEAST_AREA = 1e-3
 """Smallest area of a triangle of the sampling grid, relative to uniform sampling."""
-
-_STEP_LENGTHS = (1.0, 0.5, 0.25, 0.1)
-_SHARES = (*(1 - (1 - k / 16) ** 2 for k in range(1, 17)), *[1.0] * 8)
-"""The fraction of the displacements in each step of Newton's method."""
 
 
 def transport_grid(
@@ -261,13 +256,13 @@ def _inverted(mapped: Tensor, size: Size) -> Tensor:
     Border samples lie exactly on the border.
     """
     cells = (mapped.shape[1], mapped.shape[2])
+    mesh = from_pixels(mapped, cells)
     if is_readable(mapped):
         if not bool(mapped.isfinite().all()):  # the caller reports it
             return mapped.new_full((len(mapped), *size, 2), math.nan)
-        mesh = from_pixels(mapped, cells)
         points = inverse_coordinates(mesh, axis(size[0], mesh), axis(size[1], mesh))
     else:
-        points = from_pixels(_inverted_by_newton(mapped, size), cells)
+        points = inverse_lattice(mesh, size)
     grid = to_pixels(points, size)
     uniform = _vertices(grid)
     rows, columns = (torch.arange(n, device=grid.device) for n in size)
@@ -276,66 +271,3 @@ def _inverted(mapped: Tensor, size: Size) -> Tensor:
     x = torch.where(inside_x, grid[..., 0], uniform[..., 0])
     y = torch.where(inside_y[:, None], grid[..., 1], uniform[..., 1])
     return torch.stack((x, y), dim=-1)
-
-
-def _inverted_by_newton(mapped: Tensor, size: Size) -> Tensor:
-    """The points of the density map (b, gh, gw, 2), in cells, that a mesh maps to a uniform grid.
-
-    Newton's method on the piecewise linear map: every step solves the triangle that contains the
-    point, and takes the best of four step lengths. The displacements grow from step to step. The
-    result is exact for densities of up to 20 times their mean; for densities that put most samples
-    on a few cells, a few samples per thousand can be inexact.
-    """
-    b, h, w = mapped.shape[:3]
-    last = constants(mapped, w - 1, h - 1)
-    target = to_pixels(identity_grid(size, mapped[:1]), (h, w)).view(1, -1, 2)
-    with torch.no_grad():
-        uniform = _vertices(mapped).flatten(0, 1)
-        shift = mapped.detach().flatten(1, 2) - uniform
-        lengths = constants(mapped, *_STEP_LENGTHS).view(1, -1, 1, 1)
-        point = target.expand(b, -1, -1)
-        for share in _SHARES:
-            vertices = uniform + share * shift
-            value, along, across = _evaluated(vertices, (h, w), point)
-            step = _solved(along, across, target - value)
-            tried = (point[:, None] + lengths * step[:, None]).clamp_min(0).minimum(last)
-            reached = _evaluated(vertices, (h, w), tried.flatten(1, 2))[0].view_as(tried)
-            distance = (reached - target[:, None]).square().sum(dim=-1)
-            best = distance.argmin(dim=1, keepdim=True)[..., None].expand(-1, -1, -1, 2)
-            point = tried.gather(1, best)[:, 0]
-    value, along, across = _evaluated(mapped.flatten(1, 2), (h, w), point)
-    # Zero, with the gradient of the inverse, dp = -J^-1 dy.
-    change = _solved(along.detach(), across.detach(), value - value.detach())
-    return (point - change).view(b, *size, 2)
-
-
-def _evaluated(vertices: Tensor, size: Size, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A mesh (b, h * w, 2) and its derivatives by x and y at points (b, n, 2), each (b, n, 2)."""
-    h, w = size
-    x, y = points.unbind(-1)
-    column = x.detach().nan_to_num().floor().clamp(0, w - 2)
-    row = y.detach().nan_to_num().floor().clamp(0, h - 2)
-    x, y = x - column, y - row
-    lower = (x + y > 1).long()
-    first = (row * w + column).long()
-    # Upper triangles start at their upper left corner, lower ones at the opposite corner.
-    corner = first + lower * (w + 1)
-    side = first + 1 + lower * (w - 1)
-    other = first + w - lower * (w - 1)
-    start, right, down = (_gathered(vertices, index) for index in (corner, side, other))
-    sign = (1 - 2 * lower).to(vertices.dtype)[..., None]
-    along, across = (right - start) * sign, (down - start) * sign
-    offset_x, offset_y = (x - lower)[..., None], (y - lower)[..., None]
-    return start + along * offset_x + across * offset_y, along, across
-
-
-def _gathered(vertices: Tensor, index: Tensor) -> Tensor:
-    return vertices.gather(1, index[..., None].expand(-1, -1, 2))
-
-
-def _solved(along: Tensor, across: Tensor, right_side: Tensor) -> Tensor:
-    """J^-1 r for Jacobians with columns ``along`` and ``across``, all (b, n, 2)."""
-    determinant = along[..., 0] * across[..., 1] - along[..., 1] * across[..., 0]
-    x = across[..., 1] * right_side[..., 0] - across[..., 0] * right_side[..., 1]
-    y = along[..., 0] * right_side[..., 1] - along[..., 1] * right_side[..., 0]
-    return torch.stack((x, y), dim=-1) / determinant[..., None]

@@ -17,6 +17,7 @@ from deformsample.geometry.coordinates import axis, check_grid, check_size
 from deformsample.geometry.dispatch import is_constant, untraced
 from deformsample.geometry.inverse import inverse_coordinates
 from deformsample.geometry.mesh import Located, Mesh, locate, triangulate
+from deformsample.geometry.walk import walked
 from deformsample.kernels.checks import NO_CLASS, check_class_count, check_values_shape
 from deformsample.kernels.interpolation import labels_at, pixel_axes, values_at
 from deformsample.kernels.raster import Floats
@@ -70,7 +71,8 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
     """The class of every pixel of the image, from logits at the samples of a grid.
 
     Equal to the argmax of :func:`unwarp` with less memory: full-size logits are computed for a few
-    rows at a time, and only where the corners of a triangle disagree.
+    rows at a time, and only where the corners of a triangle disagree. During ``torch.export``, the
+    graph gets operations of fixed shapes (:mod:`.walk`), and the grid is not checked.
 
     Args:
         logits: (b, k, h, w), a float dtype, k at most 254.
@@ -90,6 +92,8 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
         >>> unwarp_labels(logits, grid, (2, 6)).tolist()
         [[[0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]]
     """
+    if torch.compiler.is_compiling():
+        return _labels_in_graph(logits, grid, size)
     mesh, table, winners = _prepared(logits, grid, size)
     if logits.device.type == "cpu":
         return _labels_compiled(mesh, table, winners, *pixel_axes(size))
@@ -152,6 +156,19 @@ def _labels(mesh: Mesh, table: Tensor, winners: Tensor, size: Size) -> Tensor:
         logits = corner_sum(table, where[0], indices, shares)
         labels[where] = logits.argmax(dim=-1).to(torch.uint8)
         blocks.append(labels)
+    return torch.cat(blocks, dim=1)
+
+
+def _labels_in_graph(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
+    _check_values(logits, grid, size)
+    check_class_count(logits.shape[1])
+    table = logits.flatten(2).mT
+    image = torch.arange(len(table), device=table.device).view(-1, 1, 1)
+    blocks = []
+    for mesh, located in walked(grid, size, table.shape[2]):
+        indices = mesh.corners[located.triangle]
+        values = corner_sum(table, image, indices, corner_shares(located.weights).to(table.dtype))
+        blocks.append(values.argmax(dim=-1).to(torch.uint8))
     return torch.cat(blocks, dim=1)
 
 

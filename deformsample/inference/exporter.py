@@ -1,6 +1,6 @@
-"""Export of a model as one graph, from the image to the logits at its samples.
+"""Export of a model as one graph, from the image to its labels, or to the logits at its samples.
 
-Unwarping is not in the graph; :func:`deformsample.kernels.unwarp_labels` does it without torch.
+Logits at the samples are unwarped by :func:`deformsample.kernels.unwarp_labels`, without torch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ OUTPUTS = ("logits", "grid", "small")
 """Outputs of the graph for ``image`` (1, 3, H, W) uint8: logits (1, k, h', w'), their locations
 (1, h', w', 2), and the small image (1, 3, h, w) in [0, 1]."""
 
+UNWARPED_OUTPUTS = ("labels",)
+"""Output of the graph with unwarping: the class of every pixel, (1, H, W) uint8."""
+
 _METADATA = "deformsample.json"
 
 
@@ -37,13 +40,26 @@ class _Graph(nn.Module):
         return prediction.logits, prediction.grid, prediction.sampled.image
 
 
+class _UnwarpedGraph(nn.Module):
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.segmenter.segment(image)
+
+
 @torch.no_grad()
-def export_program(model: SegmentationModel, image_size: Size) -> ExportedProgram:
-    """Trace a model from the image to :data:`OUTPUTS`.
+def export_program(
+    model: SegmentationModel, image_size: Size, *, unwarp: bool = False
+) -> ExportedProgram:
+    """Trace a model from the image to :data:`OUTPUTS` or :data:`UNWARPED_OUTPUTS`.
 
     Args:
         model: the model; it is set to eval mode.
         image_size: (H, W) of all images, which determines the levels of the pyramid.
+        unwarp: whether the graph returns the labels of :meth:`.SegmentationModel.segment`, for any
+            sampler whose grid does not fold. They are equal except at ties of the logits.
 
     Returns:
         The program of ``torch.export``, for the device of the model.
@@ -55,7 +71,7 @@ def export_program(model: SegmentationModel, image_size: Size) -> ExportedProgra
     if min(image_size) < 2:
         raise ArgumentError(f"Expected an image size of at least 2 x 2, but got {image_size}.")
     sampler = model.downsampler.sampler
-    graph = _Graph(model.segmenter).eval()
+    graph = (_UnwarpedGraph if unwarp else _Graph)(model.segmenter).eval()
     image = torch.zeros(1, 3, *image_size, dtype=torch.uint8, device=model.device)
     graph(image)  # reports errors of the model, and creates cached constants
     try:
@@ -70,7 +86,9 @@ def export_program(model: SegmentationModel, image_size: Size) -> ExportedProgra
         ) from error
 
 
-def write_program(model: SegmentationModel, image_size: Size, target: Path) -> None:
+def write_program(
+    model: SegmentationModel, image_size: Size, target: Path, *, unwarp: bool = False
+) -> None:
     """Write a model for ``torch.export.load``.
 
     The file also has the result of :func:`describe` as ``deformsample.json``.
@@ -79,20 +97,24 @@ def write_program(model: SegmentationModel, image_size: Size, target: Path) -> N
         model: as in :func:`export_program`.
         image_size: as in :func:`export_program`.
         target: file with the suffix ``.pt2``, written atomically.
+        unwarp: as in :func:`export_program`.
     """
-    program = export_program(model, image_size)
+    program = export_program(model, image_size, unwarp=unwarp)
     extra = {_METADATA: json.dumps(describe(model, image_size))}
     with atomic_write(target) as partial:
         torch.export.save(program, partial, extra_files=extra)
 
 
-def write_onnx(model: SegmentationModel, image_size: Size, target: Path) -> None:
+def write_onnx(
+    model: SegmentationModel, image_size: Size, target: Path, *, unwarp: bool = False
+) -> None:
     """Write a model as ONNX, with the result of :func:`describe` as metadata.
 
     Args:
         model: as in :func:`export_program`.
         image_size: as in :func:`export_program`.
         target: file with the suffix ``.onnx``, written atomically.
+        unwarp: as in :func:`export_program`.
 
     Raises:
         ArgumentError: as in :func:`export_program`.
@@ -103,9 +125,10 @@ def write_onnx(model: SegmentationModel, image_size: Size, target: Path) -> None
             f"Expected onnx and onnxscript to write {target}: install them with "
             "`pip install 'deformsample[export]'`."
         )
-    program = export_program(model, image_size)
+    program = export_program(model, image_size, unwarp=unwarp)
+    outputs = list(UNWARPED_OUTPUTS if unwarp else OUTPUTS)
     exported = torch.onnx.export(
-        program, dynamo=True, input_names=["image"], output_names=list(OUTPUTS), verbose=False
+        program, dynamo=True, input_names=["image"], output_names=outputs, verbose=False
     )
     assert exported is not None
     exported.model.metadata_props.update(describe(model, image_size))

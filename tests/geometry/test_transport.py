@@ -218,7 +218,7 @@ class Grid(torch.nn.Module):
 
 
 @pytest.mark.slow
-def test_an_exported_graph_takes_newton_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exported_graph_takes_fixed_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     density = torch.cat([smooth((12, 18), 0, 6, 20.0), peak((12, 18), 1)]).float()
     with monkeypatch.context() as compiling:
         compiling.setattr(torch.compiler, "is_compiling", lambda: True)
@@ -229,7 +229,7 @@ def test_an_exported_graph_takes_newton_steps(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("samples", [(40, 60), (31, 83)])
-def test_newton_steps_end_at_the_exact_inverse(
+def test_fixed_steps_end_at_the_exact_inverse(
     dtype: torch.dtype, samples: Size, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = [KINDS[kind]((40, 60), seed) for kind in sorted(KINDS) for seed in range(4)]
@@ -245,7 +245,7 @@ def test_newton_steps_end_at_the_exact_inverse(
     assert float(apart.abs().max()) < (1e-3 if dtype == torch.float32 else 1e-9)
 
 
-def test_newton_steps_have_the_gradient_of_the_inverse(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fixed_steps_have_the_gradient_of_the_inverse(monkeypatch: pytest.MonkeyPatch) -> None:
     density = smooth((8, 11), 0, 4, 20.0).requires_grad_()
     weights = torch.randn(1, 9, 12, 2, dtype=torch.float64)
     gradients = []

@@ -20,7 +20,12 @@ from deformsample.conventions import Pixels
 from deformsample.errors import ArgumentError, DataError
 from deformsample.geometry import identity_grid, sampling_grid, softmax_density, unwarp
 from deformsample.geometry import unwarp_labels as unwarp_tensor_labels
-from deformsample.inference.exporter import OUTPUTS, export_program, write_onnx
+from deformsample.inference.exporter import (
+    OUTPUTS,
+    UNWARPED_OUTPUTS,
+    export_program,
+    write_onnx,
+)
 from deformsample.inference.model import SegmentationModel
 from deformsample.networks import EdgeRegressor, HRNet, UNet
 from deformsample.samplers import (
@@ -29,8 +34,10 @@ from deformsample.samplers import (
     EdgeOptimalSampler,
     LearnedSampler,
     Sampler,
+    SeparableSampler,
     UniformSampler,
 )
+from deformsample.samplers.grids import DensityGrid, GaussianGrid, TransportGrid
 from deformsample.segmenters import SampledPrediction, SampledSegmenter
 from tests.helpers import naming
 
@@ -122,6 +129,57 @@ def test_bilinear_uniform_samples_in_onnxruntime(image: Pixels, tmp_path: Path) 
     results = session(tmp_path / "new" / "a.onnx").run(None, {"image": batch(image).numpy()})
     for own, other in zip(results, eager(model, image), strict=True):
         np.testing.assert_allclose(own, other.numpy(), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def equal_share(model: SegmentationModel, image: Pixels, labels: Any) -> float:
+    """The share of pixels, away from ties, whose labels are those of the model."""
+    first, second = full_logits(model, image).topk(2, dim=0).values
+    clear = (first - second > 1e-4).numpy()
+    assert clear.mean() > 0.99
+    assert (labels.dtype, labels.shape) == (np.uint8, (1, *SIZE))
+    expected = model.segment(batch(image))[0].numpy()
+    assert len(np.unique(expected)) > 1
+    return float((labels[0] == expected)[clear].mean())
+
+
+def full_logits(model: SegmentationModel, image: Pixels) -> Tensor:
+    logits, grid, _ = eager(model, image)
+    return unwarp(logits, grid, SIZE)[0]
+
+
+def test_labels_of_uniform_samples_in_onnxruntime(image: Pixels, tmp_path: Path) -> None:
+    model = model_of(UniformSampler(), UNet(3, (4,)), sampled_size=(9, 14), lod_bias=None)
+    write_onnx(model, SIZE, tmp_path / "a.onnx", unwarp=True)
+    running = session(tmp_path / "a.onnx")
+    assert [output.name for output in running.get_outputs()] == list(UNWARPED_OUTPUTS)
+    (labels,) = running.run(None, {"image": batch(image).numpy()})
+    assert equal_share(model, image, labels) >= 0.999
+
+
+@pytest.mark.slow
+def test_labels_in_onnxruntime_are_the_labels(
+    small_checkpoint: Path, image: Pixels, tmp_path: Path
+) -> None:
+    target = tmp_path / "a.onnx"
+    size = ["--image-size", "70", "110"]
+    command = ["export", str(small_checkpoint), "--output", str(target), *size, "--unwarp"]
+    assert main(command) == 0
+    (labels,) = session(target).run(None, {"image": batch(image).numpy()})
+    model = deformsample.load(small_checkpoint, kind=deformsample.SegmentationModel)
+    assert equal_share(model, image, labels) >= 0.999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [GaussianGrid, TransportGrid])
+@pytest.mark.parametrize("of", [LearnedSampler, SeparableSampler])
+def test_a_program_returns_the_labels(
+    of: type[Sampler], kind: type[DensityGrid], image: Pixels
+) -> None:
+    sampler = of(learned().network, kind())  # type: ignore[call-arg]
+    model = model_of(sampler, UNet(2, (4, 8), logit_upsampling=2), sampled_size=(16, 24))
+    program = export_program(model, SIZE, unwarp=True)
+    assert equal_share(model, image, program.module()(batch(image)).numpy()) >= 0.999
 
 
 @pytest.mark.slow
