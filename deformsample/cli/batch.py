@@ -13,9 +13,8 @@ from tqdm import tqdm
 
 from deformsample.cli.failures import one_line
 from deformsample.errors import ArgumentError, DataError, DeformsampleError
-from deformsample.files.images import image_files
+from deformsample.files.images import ZARR_SUFFIX, image_files
 from deformsample.files.reading import read_text
-from deformsample.files.slides import is_large
 
 Item = TypeVar("Item")
 Work = Callable[[Path, Path], None]
@@ -116,7 +115,7 @@ def _named(given: str) -> list[Path]:
         source = Path(given[1:]).expanduser()
         lines = [line.strip() for line in read_text(source, "a list of images").splitlines()]
         return listed([line for line in lines if line])
-    if path.is_dir() and not is_large(path):
+    if path.is_dir() and path.suffix.lower() != ZARR_SUFFIX:
         files = image_files(path)
     elif not path.exists() and any(sign in given for sign in "*?["):
         files = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))

@@ -17,6 +17,9 @@ from deformsample.files.writing import atomic_write
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """In lower case; matching ignores case."""
 
+ZARR_SUFFIX = ".zarr"
+"""Suffix of the folder of an OME-Zarr image, which :mod:`.slides` reads."""
+
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 """Formats to decode, by content. Further formats of Pillow start other programs."""
 

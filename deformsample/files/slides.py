@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from deformsample.conventions import Pixels, Size
 from deformsample.errors import DataError
-from deformsample.files.images import read_image
+from deformsample.files.images import ZARR_SUFFIX, read_image
 from deformsample.files.limits import check_tiff, check_zarr
 from deformsample.files.reading import regular_file
 from deformsample.kernels.pixels import halve
@@ -29,9 +29,6 @@ SLIDE_SUFFIXES = frozenset({".bif", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide"
 """Suffixes of formats that only OpenSlide reads, in lower case."""
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
-
-ZARR_SUFFIX = ".zarr"
-"""Suffix of the folder of an OME-Zarr image."""
 
 JPEG_SUFFIXES = frozenset({".jpeg", ".jpg"})
 

@@ -53,6 +53,7 @@ class Downsampler(nn.Module):
             grid learns only from losses of the grid and the density.
 
     Example:
+        >>> import torch
         >>> from deformsample.samplers import DetailSampler
         >>> downsampler = Downsampler(DetailSampler(), sampled_size=(32, 48))
         >>> sampled = downsampler(torch.rand(1, 3, 256, 384))
