@@ -28,7 +28,7 @@ class Downsampled(NamedTuple):
     """The sampling locations (b, h, w, 2)."""
 
     density: Tensor
-    """The density map (b, 1, h', w') of the size of the thumbnail (or its logits), with sum 1."""
+    """The density map (b, 1, h', w') of the size of the thumbnail, with sum 1."""
 
     curves: ErrorCurves | None = None
     """The error curves of a sampler that predicts them."""

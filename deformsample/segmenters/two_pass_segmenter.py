@@ -134,9 +134,8 @@ class _FirstPass(Downsampler):
         with record_function("network"):
             image = self.normalize(thumbnail)
             logits = logits_at_pixels(self.network, image, self.network_multiple).float()
-        # Upsampled logits show boundaries more finely than the thumbnail.
-        uniform = identity_grid((logits.shape[2], logits.shape[3]), thumbnail)
-        return warp(thumbnail, uniform) + self.context(logits, uniform), logits
+        uniform = identity_grid((thumbnail.shape[2], thumbnail.shape[3]), thumbnail)
+        return thumbnail + self.context(logits, uniform), logits
 
 
 class _Context(nn.Module):
