@@ -113,6 +113,10 @@ def _log_expected(curves: ErrorCurves, density: Tensor) -> Tensor:
 
 
 def _membership(points: Tensor, count: int) -> Tensor:
-    """(n, count), 1 where a normalised coordinate is nearest to a vertex of a map's axis."""
+    """(n, count), 1 where a normalised coordinate is nearest to a vertex of a map's axis.
+
+    A repeated coordinate, which only pads, belongs to no vertex.
+    """
     nearest = ((points.float() + 1) * ((count - 1) / 2)).round().long().clamp(0, count - 1)
-    return F.one_hot(nearest, count).float()
+    is_new = F.pad(points[1:] > points[:-1], (1, 0), value=True)
+    return F.one_hot(nearest, count) * is_new.float()[:, None]

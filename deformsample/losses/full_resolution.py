@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from deformsample.conventions import Size
+from deformsample.conventions import IGNORE_INDEX, Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import identity_grid, interpolate_mesh, inverse_coordinates
 from deformsample.geometry.coordinates import axis
@@ -93,20 +92,33 @@ class FullResolutionLoss(nn.Module):
         stride = supervision_stride(
             (height, width), (samples.shape[2], samples.shape[3]), self.points_per_sample
         )
-        y, x = (self._start(min(stride, side), grid) for side in (height, width))
-        rows, columns = axis(height, grid)[y::stride], axis(width, grid)[x::stride]
+        rows, targets = self._supervised(labels, 1, stride, grid)
+        columns, targets = self._supervised(targets, 2, stride, grid)
         coordinates = inverse_coordinates(grid, rows, columns)
         unwarped = interpolate_mesh(logits.float(), coordinates)
-        targets = labels[:, y::stride, x::stride]
         terms, losses = self.pixel_loss(unwarped, targets)
         return terms, Observed(unwarped.detach(), targets, losses, rows, columns)
 
-    def _start(self, stride: int, like: Tensor) -> int:
-        if not self.training:
-            return stride // 2
-        if is_readable(like):
-            return int(torch.randint(stride, ()))
-        return random.randrange(stride)
+    def _supervised(
+        self, labels: Tensor, dim: int, stride: int, like: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The coordinates of the supervision grid along one axis, and the labels there.
+
+        Where the start cannot be read, the number of coordinates does not depend on it: the last
+        one can be repeated, without a label.
+        """
+        side = labels.shape[dim]
+        line, first = axis(side, like), min(stride, side)
+        if is_readable(labels) or not self.training:
+            start = int(torch.randint(first, ())) if self.training else first // 2
+            return line[start::stride], labels[(slice(None),) * dim + (slice(start, None, stride),)]
+        start_there = torch.randint(first, (), device=labels.device)
+        index = start_there + stride * torch.arange(-(-side // stride), device=labels.device)
+        shape = [-1 if number == dim else 1 for number in range(labels.ndim)]
+        inside = index < side
+        index = index.where(inside, index - stride)
+        known = inside.view(shape)
+        return line[index], labels.index_select(dim, index).where(known, IGNORE_INDEX)
 
 
 def supervision_stride(image_size: Size, sampled_size: Size, points_per_sample: float) -> int:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from deformsample.conventions import IGNORE_INDEX, Size
 from deformsample.errors import ArgumentError
 from deformsample.geometry import (
+    ErrorCurves,
     boundary_density,
     identity_grid,
     resize_grid,
@@ -337,11 +338,8 @@ def test_edge_grid_loss_is_zero_at_its_target() -> None:
     ],
     ids=["boundaries", "error curves"],
 )
-def test_a_training_step_is_one_graph(
-    sampler: Sampler, loss: FullResolutionLoss, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Graphs and other code draw the start from different generators.
-    monkeypatch.setattr(FullResolutionLoss, "_start", lambda *_: 1)
+def test_a_training_step_is_one_graph(sampler: Sampler, loss: FullResolutionLoss) -> None:
+    loss.training = False  # a fixed start of the supervision grid
     segmenter = SampledSegmenter(
         Downsampler(sampler, (8, 12), sample_gradient=False), UNet(3, (4, 4))
     )
@@ -447,3 +445,22 @@ def test_the_lovasz_loss_is_that_of_another_library(
     else:
         assert torch.equal(loss, expected)
         assert torch.equal(found, gradient)
+
+
+@pytest.mark.parametrize("start", range(4))
+def test_the_supervision_grid_of_other_devices_has_a_fixed_size(
+    start: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prediction, labels, scores = example(requires_grad=True)  # 30 x 40 pixels
+    curves = ErrorCurves(scores, scores.exp())
+    prediction = prediction._replace(sampled=prediction.sampled._replace(curves=curves))
+    density = ErrorCurveLoss()
+    loss = FullResolutionLoss(points_per_sample=1.2, density=density)
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.tensor(start))
+    expected = loss(prediction, labels, 0.0)
+    density.mean_error.zero_()
+    compute_as_on_a_gpu(monkeypatch)
+    found = loss(prediction, labels, 0.0)
+    assert expected.keys() == found.keys() == {"segmentation", "density"}
+    for name, term in expected.items():
+        torch.testing.assert_close(found[name], term)

@@ -207,6 +207,7 @@ def test_the_loss_on_a_gpu_is_that_on_a_cpu(method: str, monkeypatch: pytest.Mon
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_forward_pass_and_the_loss_are_one_graph(method: str) -> None:
+    torch._dynamo.reset()  # the number of graphs of a function is limited
     task, batch = method_task(method), example()
 
     def loss() -> Tensor:
