@@ -86,7 +86,7 @@ def cases() -> Iterator[Case]:
     """Random smooth densities, boundary densities of labels, and densities of a shipped model."""
     for size, image_size in (((64, 128), (512, 1024)), ((60, 81), (966, 1296))):
         for finer in (1, 2):
-            cells = tuple((n - 1) * finer + 1 for n in size)
+            cells = ((size[0] - 1) * finer + 1, (size[1] - 1) * finer + 1)
             for contrast in (0.75, 1.5):
                 for seed in range(3):
                     density = smooth(1, cells, seed, torch.device("cpu")).mul(contrast).exp()
@@ -103,7 +103,7 @@ def cases() -> Iterator[Case]:
         image_size = (image.shape[2], image.shape[3])
         for size in ((41, 24), (82, 48)):
             for finer in (1, 2):
-                cells = tuple((n - 1) * finer + 1 for n in size)
+                cells = ((size[0] - 1) * finer + 1, (size[1] - 1) * finer + 1)
                 density = boundary_density(labels, cells, blur=0.5, floor=0.03, ignore_index=255)
                 name = f"boundary density, {size[0]} x {size[1]}, map {finer}x"
                 yield Case(name, density, size, image_size, None, labels)

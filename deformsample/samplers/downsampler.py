@@ -109,7 +109,10 @@ class Downsampler(nn.Module):
         like = self.normalize.mean.expand(source.count, -1, -1, -1)
         uniform = identity_grid(thumbnail_size, like)
         with record_function("thumbnail"):
-            thumbnail = source.sample(uniform, None if self.lod_bias is None else 0.0)
+            if self.needs_thumbnail:
+                thumbnail = source.sample(uniform, None if self.lod_bias is None else 0.0)
+            else:
+                thumbnail = like.new_zeros(source.count, 3, *thumbnail_size)
         informed, first_logits = self.first_pass(thumbnail)
         with record_function("density"):
             placement: Placement = self.sampler(self.normalize(informed), size, labels)
@@ -122,6 +125,11 @@ class Downsampler(nn.Module):
         with record_function("warp"):
             small = source.sample(grid if self.sample_gradient else grid.detach(), self.lod_bias)
         return Downsampled(small, grid, density, curves, first_logits)
+
+    @property
+    def needs_thumbnail(self) -> bool:
+        """Whether a thumbnail is sampled from the image."""
+        return self.sampler.needs_thumbnail
 
     def sizes(self, image_size: Size) -> tuple[Size, Size]:
         """The sizes (h, w) of the small image and the thumbnail of an image of size (H, W)."""

@@ -31,6 +31,9 @@ class Sampler(nn.Module, ABC):
     display_name: str
     """The name of the sampler in tables and figures."""
 
+    needs_thumbnail = True
+    """Whether the thumbnail is read; otherwise it is 0, and only its size counts."""
+
     @abstractmethod
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:
         """Place the samples.

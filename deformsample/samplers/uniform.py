@@ -20,6 +20,7 @@ class UniformSampler(Sampler):
     """
 
     display_name = "uniform"
+    needs_thumbnail = False
 
     @override
     def forward(self, thumbnail: Tensor, size: Size, labels: Tensor | None = None) -> Placement:

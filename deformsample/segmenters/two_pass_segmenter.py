@@ -129,6 +129,11 @@ class _FirstPass(Downsampler):
         thumbnail = sampled_size(aspect, first)
         return sampled_size(aspect, budget - math.prod(thumbnail)), thumbnail
 
+    @property
+    @override
+    def needs_thumbnail(self) -> bool:
+        return True
+
     @override
     def first_pass(self, thumbnail: Tensor) -> tuple[Tensor, Tensor]:
         with record_function("network"):

@@ -126,7 +126,8 @@ def test_a_large_jpeg_is_decoded_at_the_size_that_is_needed(
     assert 0 not in decoded
     assert len(decoded) == len(set(decoded))
     torch.testing.assert_close(sampled.image, expected.image, rtol=0, atol=0.03)
-    assert deformsample.load("blue-marble").segment(file).shape == whole.shape[:2]
+    model = deformsample.load("blue-marble", kind=deformsample.SegmentationModel)
+    assert model.segment(file).shape == whole.shape[:2]
 
 
 def test_a_large_jpeg_with_an_orientation_is_read_whole(

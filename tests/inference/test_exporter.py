@@ -176,7 +176,7 @@ def test_labels_in_onnxruntime_are_the_labels(
 def test_a_program_returns_the_labels(
     of: type[Sampler], kind: type[DensityGrid], image: Pixels
 ) -> None:
-    sampler = of(learned().network, kind())  # type: ignore[call-arg]
+    sampler = of(learned().network, kind())
     model = model_of(sampler, UNet(2, (4, 8), logit_upsampling=2), sampled_size=(16, 24))
     program = export_program(model, SIZE, unwarp=True)
     assert equal_share(model, image, program.module()(batch(image)).numpy()) >= 0.999

@@ -20,7 +20,8 @@ CLASSES = {"a": (0, 0, 0), "b": (1, 1, 1)}
 def model() -> SegmentationModel:
     torch.manual_seed(0)
     network = DeformationNet((4,))
-    torch.nn.init.normal_(network.layers[-1].weight, std=5)
+    for weight in network.layers[-1].parameters():
+        torch.nn.init.normal_(weight, std=5)
     downsampler = Downsampler(LearnedSampler(network), (14, 22))
     return SegmentationModel(SampledSegmenter(downsampler, UNet(2, (4, 8))), {"classes": CLASSES})
 

@@ -155,7 +155,7 @@ def test_a_stride_of_the_unet_skips_no_pixel_and_keeps_the_corners(stride: int) 
     assert logits.shape == (1, 2, 5, 7)
     (gradient,) = torch.autograd.grad(logits.square().sum(), image)
     assert bool((gradient.abs().sum(dim=1) > 0).all())
-    first = net.down[0][0]
+    first = net.down[0].get_submodule("0")
     assert isinstance(first, torch.nn.Conv2d)
     torch.nn.init.zeros_(first.weight)
     torch.nn.init.ones_(first.weight[:, :, stride, stride])

@@ -199,7 +199,12 @@ def test_voxels_that_are_no_numbers_are_black(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1)])
 def test_images_of_one_pixel_a_side_are_named(size: tuple[int, int], tmp_path: Path) -> None:
     pixels = np.zeros((*size, 3), np.uint8)
-    for name, read in {"a.png": read_image, "a.tif": read_image, "b.tif": open_large}.items():
+    readers: dict[str, Callable[[Path], object]] = {
+        "a.png": read_image,
+        "a.tif": read_image,
+        "b.tif": open_large,
+    }
+    for name, read in readers.items():
         save(tmp_path / name, pixels)
         with pytest.raises(DataError, match=naming(tmp_path / name, size[0], size[1])):
             read(tmp_path / name)

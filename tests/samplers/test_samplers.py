@@ -23,12 +23,13 @@ from deformsample.samplers import (
     ErrorCurveSampler,
     FrozenSampler,
     GaussianGrid,
+    InMemoryImage,
     LearnedSampler,
     Sampler,
     SeparableSampler,
     UniformSampler,
 )
-from deformsample.samplers.downsampler import Downsampled
+from deformsample.samplers.downsampler import Downsampled, Downsampler
 from tests.helpers import naming
 
 SAMPLERS = [
@@ -135,3 +136,19 @@ def test_weights_of_another_sampler_are_refused(tmp_path: Path) -> None:
     file = saved(LearnedSampler(DeformationNet([8])), tmp_path / "a.ckpt")
     with pytest.raises(CheckpointError, match=naming("a.ckpt")):
         FrozenSampler(LearnedSampler(DeformationNet([9])), file)
+
+
+def test_uniform_sampling_reads_no_thumbnail(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    sample = InMemoryImage.sample
+
+    def counted(image: InMemoryImage, grid: torch.Tensor, lod_bias: float | None) -> torch.Tensor:
+        reads.append(1)
+        return sample(image, grid, lod_bias)
+
+    monkeypatch.setattr(InMemoryImage, "sample", counted)
+    for sampler, count in ((UniformSampler(), 1), (DetailSampler(), 2)):
+        reads.clear()
+        sampled = Downsampler(sampler, (8, 12), thumbnail_scale=2.0)(torch.rand(2, 3, 40, 60))
+        assert sampled.density.shape == (2, 1, 15, 23)
+        assert len(reads) == count
