@@ -72,7 +72,7 @@ def unwarp_labels(logits: Tensor, grid: Tensor, size: Size) -> Tensor:
 
     Equal to the argmax of :func:`unwarp` with less memory: full-size logits are computed for a few
     rows at a time, and only where the corners of a triangle disagree. During ``torch.export``, the
-    graph gets operations of fixed shapes (:mod:`.walk`), and the grid is not checked.
+    graph gets operations of fixed shapes, and the grid is not checked.
 
     Args:
         logits: (b, k, h, w), a float dtype, k at most 254.
