@@ -49,7 +49,6 @@ class Setting:
             like.blending,
             like.downscale,
             like.network_multiple,
-            like.context,
         ).eval()
 
 

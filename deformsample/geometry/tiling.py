@@ -1,4 +1,4 @@
-"""Offsets of tiles, cutting them, their context, and their blending where they overlap."""
+"""Offsets of tiles, cutting them, and their blending where they overlap."""
 
 from __future__ import annotations
 
@@ -66,64 +66,6 @@ def pad_to(image: Tensor, size: Size) -> Tensor:
         for side, more in zip(image.shape[2:], (down, right), strict=True)
     )
     return image[:, :, rows][..., columns]
-
-
-def squeezed_axis(side: int, first: int, tile: int, step: int, context: int) -> tuple[Tensor, int]:
-    """Samples along a side of an image: a tile at even spacing, and the rest squeezed around it.
-
-    Outside of the tile, the spacing grows in proportion to the distance from the tile. The growth
-    is the same on both sides, up to a rounding to whole samples; the outermost samples lie on the
-    image border. The map is monotone, so that the grid of two axes never folds, whatever the
-    contrast; and the samples of the tile are exactly those of a plain tile.
-
-    Args:
-        side: length of the image side in pixels.
-        first: first pixel of the tile.
-        tile: length of the tile in pixels.
-        step: spacing of the samples in the tile, in pixels; it divides ``tile``.
-        context: number of samples outside of the tile, at most (``side`` - ``tile``) / ``step``.
-
-    Returns:
-        Ascending pixel coordinates (n,) float64, and how many of them lie before the tile.
-
-    Example:
-        >>> samples, before = squeezed_axis(100, first=40, tile=8, step=2, context=6)
-        >>> samples.round().int().tolist(), before
-        ([0, 28, 37, 40, 42, 44, 46, 51, 63, 99], 3)
-    """
-    inside = first + (step - 1) / 2 + step * torch.arange(tile // step, dtype=torch.float64)
-    if not context:
-        return inside, 0
-    to_start = max(0.0, float(inside[0])) / step
-    to_end = max(0.0, side - 1 - float(inside[-1])) / step
-    growth = _growth(to_start, to_end, context)
-    before = round(_samples_within(to_start, growth))
-    left = inside[0] - step * _squeezed(to_start, before, growth).flip(0)
-    right = inside[-1] + step * _squeezed(to_end, context - before, growth)
-    return torch.cat((left, inside, right)), before
-
-
-def _samples_within(distance: float, growth: float) -> float:
-    """The number of samples up to a distance, of the density 1 / (1 + growth * distance)."""
-    return math.log1p(growth * distance) / growth
-
-
-def _growth(to_start: float, to_end: float, count: int) -> float:
-    """The growth of the spacing with which two distances take a number of samples, by bisection."""
-    low, high = 1e-9, 64.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _samples_within(to_start, middle) + _samples_within(to_end, middle) > count:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def _squeezed(distance: float, count: int, growth: float) -> Tensor:
-    """The distances of samples from the tile, (count,); the last one is given."""
-    shares = torch.expm1(growth * torch.arange(1, count + 1, dtype=torch.float64))
-    return distance * shares / shares[-1:]
 
 
 def tile_weights(offsets: Sequence[int], tile: int, kind: Blending) -> Tensor:

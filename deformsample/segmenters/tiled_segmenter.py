@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, get_args
+from collections.abc import Iterator
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +12,12 @@ from torch.nn import functional as F
 
 from deformsample.conventions import Size
 from deformsample.errors import ArgumentError
-from deformsample.geometry import warp
+from deformsample.geometry import identity_grid, warp
 from deformsample.geometry.tiling import (
     Blending,
     blend_rows,
     pad_to,
     random_tiles,
-    squeezed_axis,
     tile_offsets,
     tile_weights,
 )
@@ -36,12 +34,6 @@ class TiledSegmenter(Segmenter):
     at most two rows of tiles are in memory. An image smaller than a tile is padded by repeating its
     last row and column.
 
-    With ``context``, the network sees the whole image at every tile: the tile at full detail, and
-    the rest squeezed around it by a monotone map of each axis
-    (:func:`deformsample.geometry.tiling.squeezed_axis`). Only the logits of the tile are used, for
-    the labels and for the loss. The receptive field of the network must reach the context. The
-    idea is that of Liu et al. 2025, "Squeezing Context into Patches".
-
     Args:
         network: normalised image (b, 3, h, w) to logits (b, k, h', w'), with aligned corners.
         tile: (height, width) of a tile in pixels of the full image.
@@ -51,8 +43,6 @@ class TiledSegmenter(Segmenter):
             interpolated.
         network_multiple: pad the input of the network to a multiple of this by repeating the last
             row and column.
-        context: share of the samples of each tile that lie around it, in [0, 1). The network has
-            1 / (1 - ``context``) times the input pixels of a plain tile.
 
     Example:
         >>> from deformsample.networks import UNet
@@ -69,7 +59,6 @@ class TiledSegmenter(Segmenter):
         blending: Blending = "constant",
         downscale: int = 1,
         network_multiple: int = 1,
-        context: float = 0.0,
     ) -> None:
         super().__init__(network, network_multiple)
         if downscale < 1 or min(tile) < 2 * downscale or any(side % downscale for side in tile):
@@ -83,19 +72,15 @@ class TiledSegmenter(Segmenter):
             raise ArgumentError(
                 f"Expected `blending` of {get_args(Blending)}, but got {blending!r}."
             )
-        if not 0 <= context < 1:
-            raise ArgumentError(f"Expected `context` in [0, 1), but got {context}.")
         self.tile = tile
         self.overlap = overlap
         self.blending = blending
         self.downscale = downscale
-        self.context = context
 
     @property
     def display_name(self) -> str:
-        """The size, overlap and context of the tiles."""
-        context = f", context {self.context:g}" if self.context else ""
-        return f"tiles of {self.tile[0]} x {self.tile[1]}, overlap {self.overlap:g}{context}"
+        """The size and overlap of the tiles."""
+        return f"tiles of {self.tile[0]} x {self.tile[1]}, overlap {self.overlap:g}"
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> TilePrediction:
         """Logits of a random tile of each image in training, otherwise of all pixels.
@@ -108,11 +93,7 @@ class TiledSegmenter(Segmenter):
         if self.training:
             tiles, corners = random_tiles(image, self.tile)
             tiles = InMemoryImage(tiles).rows(0, self.tile[0])
-            if self.context:
-                logits = self.context_logits(tiles, source, corners.tolist())
-            else:
-                logits = self.tile_logits(tiles)
-            return TilePrediction(logits, tiles, corners)
+            return TilePrediction(self.tile_logits(tiles), tiles, corners)
         probabilities = torch.cat(list(self.probability_rows(source)), dim=2)
         logits = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
         corners = torch.zeros(len(image), 2, dtype=torch.long)
@@ -156,11 +137,7 @@ class TiledSegmenter(Segmenter):
             if i not in row_cache:
                 row_cache.clear()
                 row_cache[i] = pad_to(source.rows(tops[i], min(tops[i] + h, size[0])), self.tile)
-            tiles = row_cache[i][..., lefts[j] : lefts[j] + w]
-            if self.context:
-                logits = self.context_logits(tiles, source, [(tops[i], lefts[j])] * len(tiles))
-            else:
-                logits = self.tile_logits(tiles)
+            logits = self.tile_logits(row_cache[i][..., lefts[j] : lefts[j] + w])
             return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
 
         remaining = size[0]
@@ -171,66 +148,17 @@ class TiledSegmenter(Segmenter):
     def tile_logits(self, tiles: Tensor) -> Tensor:
         """Tiles (b, 3, h, w) in [0, 1] to logits of their pixels (b, k, h, w)."""
         with record_function("network"):
-            logits = self._logits(self._downscaled(tiles))
+            small = F.avg_pool2d(tiles, self.downscale) if self.downscale > 1 else tiles
+            logits = self._logits(small)
         if self.downscale == 1 and logits.shape[2:] == tiles.shape[2:]:
             return logits
-        axes = (self._pixel_axis(n, n // self.downscale, 0) for n in self.tile)
         with record_function("unwarp"):
-            return warp(logits, _grid(*axes).to(tiles).expand(len(tiles), -1, -1, -1))
-
-    def context_logits(
-        self, tiles: Tensor, source: ImageSource, corners: Sequence[tuple[int, int]]
-    ) -> Tensor:
-        """The same for tiles with the context of the images that they are cut from.
-
-        Args:
-            tiles: (b, 3, h, w) in [0, 1].
-            source: the images.
-            corners: first row and first column of each tile.
-        """
-        axes = [tuple(map(self._squeezed_axis, source.size, at, self.tile)) for at in corners]
-        grid = torch.cat([_grid(y.grid, x.grid) for y, x in axes])
-        pixels = torch.cat([_grid(y.pixels, x.pixels) for y, x in axes])
-        with record_function("warp"):
-            small = source.sample(grid.to(self.normalize.mean), lod_bias=0.0)
-            for image, tile, (y, x) in zip(small, self._downscaled(tiles), axes, strict=True):
-                image[:, y.inside, x.inside] = tile
-        with record_function("network"):
-            logits = self._logits(small)
-        with record_function("unwarp"):
-            return warp(logits, pixels.to(small))
-
-    def _downscaled(self, tiles: Tensor) -> Tensor:
-        return F.avg_pool2d(tiles, self.downscale) if self.downscale > 1 else tiles
-
-    def _squeezed_axis(self, side: int, first: int, tile: int) -> _SqueezedAxis:
-        samples, before = squeezed_axis(
-            side, first, tile, self.downscale, self._samples(side, tile) - tile // self.downscale
-        )
-        return _SqueezedAxis(
-            samples * (2 / max(1, side - 1)) - 1,
-            slice(before, before + tile // self.downscale),
-            self._pixel_axis(tile, len(samples), before),
-        )
-
-    def _samples(self, side: int, tile: int) -> int:
-        """The samples of a tile and its context along an image side."""
-        plain = tile // self.downscale
-        outside = max(0, side - tile) // self.downscale
-        return plain + min(round(plain / math.sqrt(1 - self.context)) - plain, outside)
-
-    def _pixel_axis(self, tile: int, samples: int, before: int) -> Tensor:
-        """Normalised coordinates of the pixels of a tile among its samples, (tile,)."""
-        pixel = torch.arange(tile, dtype=torch.float64)
-        position = before + (pixel - (self.downscale - 1) / 2) / self.downscale
-        return position * (2 / (samples - 1)) - 1
+            return warp(logits, _pixel_grid(tiles, self.downscale))
 
     def pixels(self, size: Size) -> int:
         """The input pixels of the network for all tiles."""
-        return math.prod(
-            len(offsets) * self._samples(side, tile)
-            for offsets, side, tile in zip(self._offsets(size), size, self.tile, strict=True)
-        )
+        tops, lefts = self._offsets(size)
+        return len(tops) * len(lefts) * self.tile[0] * self.tile[1] // self.downscale**2
 
     def _offsets(self, size: Size) -> tuple[list[int], list[int]]:
         tops, lefts = (
@@ -249,20 +177,9 @@ def _check_options(focus: Focus | None, *, guided: bool) -> None:
         )
 
 
-class _SqueezedAxis(NamedTuple):
-    """One axis of the sampling grid of a tile with its context."""
-
-    grid: Tensor
-    """Normalised coordinates of the samples in the image, (n,)."""
-
-    inside: slice
-    """The samples of the tile."""
-
-    pixels: Tensor
-    """Normalised coordinates of the pixels of the tile among the samples, (tile,)."""
-
-
-def _grid(y: Tensor, x: Tensor) -> Tensor:
-    """The grid (1, h, w, 2) of two axes."""
-    rows, columns = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack((columns, rows), dim=-1)[None]
+def _pixel_grid(tiles: Tensor, downscale: int) -> Tensor:
+    """Coordinates of the pixels of tiles in the downscaled tiles, (b, h, w, 2)."""
+    h, w = tiles.shape[2:]
+    # -1 and 1 are the centres of the first and last downscaled pixel; others take the nearest.
+    factors = tiles.new_tensor([(w - 1) / (w - downscale), (h - 1) / (h - downscale)])
+    return identity_grid((h, w), tiles) * factors

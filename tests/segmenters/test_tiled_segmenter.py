@@ -1,6 +1,5 @@
 """Overlapping tiles: where they lie, how they blend, and the command line with them."""
 
-import math
 import weakref
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,14 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deformsample.errors import ArgumentError
-from deformsample.geometry import from_pixels, sample_areas
-from deformsample.geometry.tiling import (
-    Blending,
-    blend_rows,
-    squeezed_axis,
-    tile_offsets,
-    tile_weights,
-)
+from deformsample.geometry.tiling import Blending, blend_rows, tile_offsets, tile_weights
 from deformsample.samplers import InMemoryImage
 from deformsample.segmenters import TiledSegmenter
 from tests.helpers import naming
@@ -120,14 +112,9 @@ def test_rows_of_tiles_give_what_sums_over_the_whole_image_give(
     torch.testing.assert_close(segmenter(image).logits.exp(), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("context", [0.0, 0.3, 0.8])
-@pytest.mark.parametrize("size", [(50, 71), (50, 20), (9, 71), (17, 21)])
-def test_a_network_that_looks_at_single_pixels_does_not_see_the_tiles(
-    size: tuple[int, int], context: float
-) -> None:
-    image = torch.rand(1, 3, *size, dtype=torch.float64)
-    segmenter = TiledSegmenter(PlusOne(), (16, 20), 0.3, "gaussian", context=context)
-    segmenter = segmenter.double().eval()
+def test_a_network_that_looks_at_single_pixels_does_not_see_the_tiles() -> None:
+    image = torch.rand(1, 3, 50, 71, dtype=torch.float64)
+    segmenter = TiledSegmenter(PlusOne(), (16, 20), 0.3, "gaussian").double().eval()
     expected = (segmenter.normalize(image) + 1).log_softmax(dim=1)
     torch.testing.assert_close(segmenter(image).logits, expected)
 
@@ -254,8 +241,6 @@ def test_wrong_arguments_are_named() -> None:
         TiledSegmenter(PlusOne(), overlap=1.0)
     with pytest.raises(ArgumentError, match=naming("blending", "'linear'")):
         TiledSegmenter(PlusOne(), blending="linear")  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match=naming("context", 1.0)):
-        TiledSegmenter(PlusOne(), context=1.0)
     with pytest.raises(ArgumentError, match=naming("image", (1, 4, 8, 8))):
         TiledSegmenter(PlusOne()).segment(torch.rand(1, 4, 8, 8))
     with pytest.raises(ArgumentError, match=naming("guided", "tiles")):
@@ -265,123 +250,3 @@ def test_wrong_arguments_are_named() -> None:
     part = TiledSegmenter(PlusOne(), (6, 8)).train()(torch.rand(1, 3, 9, 9))
     with pytest.raises(ArgumentError, match=naming((9, 9), (6, 8))):
         part.labels((9, 9))
-
-
-@pytest.mark.parametrize("step", [1, 3, 4])
-@pytest.mark.parametrize(("side", "context"), [(200, 10), (200, 1), (5000, 30), (50, 2), (48, 0)])
-def test_the_rest_of_a_side_is_squeezed_around_a_tile(side: int, context: int, step: int) -> None:
-    tile = 48
-    context = min(context, (side - tile) // step)
-    for first in {0, 1, (side - tile) // 3, (side - tile) // 2, side - tile}:
-        if first > side - tile:
-            continue
-        samples, before = squeezed_axis(side, first, tile, step, context)
-        inside = samples[before : before + tile // step]
-        blocks = torch.arange(first, first + tile, dtype=torch.float64).view(-1, step)
-        torch.testing.assert_close(inside, blocks.mean(dim=1))
-        assert len(samples) == tile // step + context
-        spacing = samples.diff()
-        assert float(spacing.min()) > step / 2
-        grows = (spacing[:before].flip(0), spacing[before + tile // step - 1 :])
-        assert all(bool((s.diff() > -1e-9).all()) for s in grows)
-        outermost = float(samples[0]), float(samples[-1])
-        if before:
-            assert outermost[0] == pytest.approx(0)
-        if before < context:
-            assert outermost[1] == pytest.approx(side - 1)
-
-
-def test_the_growth_of_the_spacing_is_the_same_on_both_sides() -> None:
-    samples, before = squeezed_axis(2000, 900, 200, 4, 40)
-    assert before == 20
-    torch.testing.assert_close(samples + samples.flip(0), torch.full_like(samples, 1999))
-
-
-class Watching(nn.Module):
-    """The input of the network, unchanged, which it remembers."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        self.seen = image
-        return image
-
-
-@pytest.mark.parametrize("downscale", [1, 3, 4])
-def test_a_tile_in_its_context_has_the_detail_of_a_plain_tile(downscale: int) -> None:
-    image = torch.rand(1, 3, 300, 400)
-    tile = image[..., 120:180, 150:246]
-    network = Watching()
-    segmenter = TiledSegmenter(network, (60, 96), 0.0, downscale=downscale, context=0.4).eval()
-    segmenter.context_logits(tile, InMemoryImage(image), [(120, 150)])
-    seen = network.seen
-    plain = segmenter.normalize(F.avg_pool2d(tile, downscale))
-    windows = seen.unfold(2, plain.shape[2], 1).unfold(3, plain.shape[3], 1)
-    assert int((windows == plain[:, :, None, None]).all(dim=(1, 4, 5)).sum()) == 1
-    share = math.prod(plain.shape[2:]) / math.prod(seen.shape[2:])
-    assert share == pytest.approx(0.6, abs=0.02)
-    assert segmenter.pixels((300, 400)) == 5 * 5 * math.prod(seen.shape[2:])
-
-
-def test_context_is_where_the_grid_says() -> None:
-    y, x = torch.meshgrid(torch.arange(300.0), torch.arange(400.0), indexing="ij")
-    image = (torch.stack((y, x, x + y)) / 700)[None]
-    network = Watching()
-    segmenter = TiledSegmenter(network, (60, 96), 0.0, downscale=4, context=0.4).eval()
-    segmenter.context_logits(image[..., 120:180, 150:246], InMemoryImage(image), [(120, 150)])
-    mean, std = segmenter.normalize.mean, segmenter.normalize.std
-    places = (network.seen * std + mean)[0] * 700
-    h, w = places.shape[1:]
-    rows, _ = squeezed_axis(300, 120, 60, 4, h - 15)
-    columns, _ = squeezed_axis(400, 150, 96, 4, w - 24)
-    inside = slice(1, -1)  # samples on the border are means of pixels inside
-    torch.testing.assert_close(places[0, inside, w // 2], rows.float()[inside], rtol=0, atol=1.0)
-    torch.testing.assert_close(places[1, h // 2, inside], columns.float()[inside], rtol=0, atol=1.0)
-
-
-@pytest.mark.parametrize("contrast", [1, 20])
-def test_grids_of_context_cover_the_image_and_do_not_fold(contrast: int) -> None:
-    height, width = 100 * contrast, 130 * contrast
-    for corner in ((0, 0), ((height - 60) // 2, 1), (height - 60, width - 96)):
-        (y, _), (x, _) = (
-            squeezed_axis(*axis, 4, 5)
-            for axis in zip((height, width), corner, (60, 96), strict=True)
-        )
-        points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
-        areas = sample_areas(from_pixels(points, (height, width)))
-        assert float(areas.min()) > 0
-        assert float(areas.sum()) == pytest.approx(1, abs=0.07)  # but half a sample at the border
-
-
-class Alarm(nn.Module):
-    """Class 1 everywhere if any sample of its input is bright, otherwise class 0."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        bright = image[:, :1].amax(dim=(2, 3), keepdim=True) > 0
-        found = bright.to(image.dtype).expand(-1, -1, *image.shape[2:])
-        return torch.cat((1 - found, found), dim=1)
-
-
-def test_only_with_context_a_network_knows_what_is_outside_of_the_tile() -> None:
-    image = torch.zeros(1, 3, 160, 160)
-    image[..., :40, :40] = 1
-    plain = TiledSegmenter(Alarm(), (40, 40), overlap=0.0).eval().segment(image)
-    assert bool((plain[:, :40, :40] == 1).all())
-    assert int(plain.sum()) == 40 * 40
-    context = TiledSegmenter(Alarm(), (40, 40), overlap=0.0, context=0.3).eval()
-    assert bool((context.segment(image) == 1).all())
-    dark = torch.zeros_like(image)
-    assert not bool(context.segment(dark).any())
-
-
-def test_training_with_context_takes_the_tiles_and_labels_of_plain_tiles() -> None:
-    image = torch.rand(4, 3, 90, 120)
-    labels = torch.randint(0, 3, (4, 90, 120), dtype=torch.uint8)
-    predictions = []
-    for context in (0.0, 0.5):
-        torch.manual_seed(3)
-        segmenter = TiledSegmenter(PlusOne(), (24, 32), context=context).train()
-        predictions.append(segmenter(image))
-    plain, with_context = predictions
-    assert torch.equal(with_context.corners, plain.corners)
-    assert torch.equal(with_context.targets(labels), plain.targets(labels))
-    inside = (..., slice(1, -1), slice(1, -1))
-    torch.testing.assert_close(with_context.logits[inside], plain.logits[inside], rtol=0, atol=1e-3)

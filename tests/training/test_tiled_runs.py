@@ -144,32 +144,6 @@ def test_large_files_are_segmented_in_rows_of_tiles(last: Path, tmp_path: Path) 
     assert np.array_equal(tifffile.imread(tmp_path / "labels.tif"), model.segment(pixels))
 
 
-def test_tiles_with_context_from_training_to_large_files(
-    folder_tree: Path, in_tmp: Path, image: Pixels, capsys: pytest.CaptureFixture[str]
-) -> None:
-    configs = ["--config=folder.yaml", "--config=method/tiled_context.yaml"]
-    assert main(["fit", *configs, f"--data.root={folder_tree}", "--output=run", *TINY]) == 0
-    last = Path("run/checkpoints/last.ckpt")
-    model = deformsample.load(last, kind=deformsample.SegmentationModel)
-    assert model.segmenter.display_name == "tiles of 24 x 32, overlap 0, context 0.3"
-    labels = model.segment(image)
-    tifffile.imwrite("large.tif", image, photometric="rgb", tile=(64, 64))
-    with TiffImage(Path("large.tif")) as large:
-        source = OutOfCoreImage(large, model.device)
-        bands = list(model.label_bands(source))
-    # Samples of a file are rounded differently.
-    assert np.mean(np.concatenate(bands) == labels) > 0.999
-    model.save_pretrained("shared")
-    assert np.array_equal(
-        deformsample.load("shared", kind=deformsample.SegmentationModel).segment(image), labels
-    )
-    capsys.readouterr()
-    assert main(["measure", str(last), "--config=run/config.yaml"]) == 0
-    assert 0 < json.loads(capsys.readouterr().out)["miou"] <= 1
-    assert main(["export", str(last), "--output=graph.pt2", "--image-size", "64", "96"]) == 1
-    assert "context 0.3" in capsys.readouterr().err
-
-
 @pytest.mark.slow
 def test_a_benchmark_sets_the_size_of_a_tile(folder_tree: Path, in_tmp: Path) -> None:
     network = {"class_path": "deformsample.networks.UNet", "init_args": {"widths": [4, 4]}}
