@@ -27,12 +27,14 @@ def cost(
     Args:
         segmenter: segmenter in eval mode.
         split: images, of which the first is used.
-        repeats: number of runs for the median, after one warm-up run.
+        repeats: number of runs under the profiler for the medians, after one warm-up run; three
+            times as many are without it.
         guided: as in :meth:`.Segmenter.segment`.
 
     Returns:
-        ``seconds/STAGE`` for ``decode`` and every stage of the method, their sum ``seconds``
-        without ``decode``; ``gigamacs`` (10^9 MACs of convolutions and matrix products);
+        ``seconds/decode``; ``seconds`` of the method; ``seconds/STAGE`` for every stage of it, which
+        divide ``seconds`` in proportion to their times under the profiler (it slows the whole, and
+        many small operations most); ``gigamacs`` (10^9 MACs of convolutions and matrix products);
         ``pixels`` of the network's input; and ``megabytes``, the peak memory above that at rest (of
         the process on a CPU with Linux, of the allocator on a GPU). Measure in a new process, since
         older ones keep unused memory.
@@ -46,16 +48,23 @@ def cost(
     def work() -> Tensor:
         return segmenter.segment(image, labels, guided=guided)
 
+    def finished() -> None:
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
     memory = peak_memory(work, device)
-    work()
-    stages = [_stage_seconds(work, device) for _ in range(repeats)]
-    seconds = {name: median(run[name] for run in stages) for name in STAGES}
+    finished()
+    seconds = median(_seconds(finished) for _ in range(3 * repeats))
+    runs = [_stage_seconds(work, device) for _ in range(repeats)]
+    stages = {name: median(run[name] for run in runs) for name in STAGES}
+    scale = seconds / sum(stages.values())
     with FlopCounterMode(display=False) as counter:
         work()
     return {
         "seconds/decode": median(decode),
-        **{f"seconds/{name}": value for name, value in seconds.items()},
-        "seconds": sum(seconds.values()),
+        **{f"seconds/{name}": scale * value for name, value in stages.items()},
+        "seconds": seconds,
         "gigamacs": counter.get_total_flops() / 2e9,
         "pixels": float(segmenter.pixels((image.shape[2], image.shape[3]))),
         **memory,
