@@ -32,7 +32,7 @@ def cost(
         guided: as in :meth:`.Segmenter.segment`.
 
     Returns:
-        ``seconds/decode``; ``seconds`` of the method; ``seconds/STAGE`` for every stage of it, which
+        ``seconds/decode``; ``seconds`` of the method; ``seconds/STAGE`` for each of its stages, which
         divide ``seconds`` in proportion to their times under the profiler (it slows the whole, and
         many small operations most); ``gigamacs`` (10^9 MACs of convolutions and matrix products);
         ``pixels`` of the network's input; and ``megabytes``, the peak memory above that at rest (of
