@@ -35,9 +35,9 @@ def cost(
         ``seconds/decode``; ``seconds`` of the method; ``seconds/STAGE`` for each of its stages,
         which divide ``seconds`` in proportion to their times under the profiler (it slows the
         whole, and many small operations most); ``gigamacs`` (10^9 MACs of convolutions and matrix
-        products); ``pixels`` of the network's input; and ``megabytes``, the peak memory above that at rest (of
-        the process on a CPU with Linux, of the allocator on a GPU). Measure in a new process, since
-        older ones keep unused memory.
+        products); ``pixels`` of the network's input; and ``megabytes``, the peak memory above that
+        at rest (of the process on a CPU with Linux, of the allocator on a GPU). Measure in a new
+        process, since older ones keep unused memory.
     """
     sample = split.samples[0]
     decode = [_seconds(lambda: split.dataset.read_image(sample)) for _ in range(repeats + 1)][1:]
