@@ -25,7 +25,7 @@ OUTPUTS = ("logits", "grid", "small")
 (1, h', w', 2), and the small image (1, 3, h, w) in [0, 1]."""
 
 UNWARPED_OUTPUTS = ("labels",)
-"""The output of a graph with unwarping, (1, H, W) uint8: the class of every pixel."""
+"""The output of a graph with unwarping, the class of every pixel as (1, H, W) uint8."""
 
 _METADATA = "deformsample.json"
 
