@@ -128,9 +128,18 @@ def write_onnx(
     program = export_program(model, image_size, unwarp=unwarp)
     outputs = list(UNWARPED_OUTPUTS if unwarp else OUTPUTS)
     exported = torch.onnx.export(
-        program, dynamo=True, input_names=["image"], output_names=outputs, verbose=False
+        program,
+        dynamo=True,
+        input_names=["image"],
+        output_names=outputs,
+        verbose=False,
+        optimize=False,  # its time is quadratic in the number of operations: minutes with unwarping
     )
     assert exported is not None
+    from onnxscript import optimizer  # an optional dependency
+
+    optimizer.fold_constants(exported.model)
+    optimizer.remove_unused_nodes(exported.model)
     exported.model.metadata_props.update(describe(model, image_size))
     with atomic_write(target) as partial:
         exported.save(partial, external_data=False)
