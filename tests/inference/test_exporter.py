@@ -137,8 +137,8 @@ def with_all_classes(model: SegmentationModel, image: Pixels) -> SegmentationMod
     weight, bias = (
         model.segmenter.network.get_parameter(f"head.{name}") for name in ("weight", "bias")
     )
-    weight /= full_logits(model, image).std()
-    bias -= full_logits(model, image).flatten(1).median(1).values
+    weight.div_(full_logits(model, image).std())
+    bias.sub_(full_logits(model, image).flatten(1).median(1).values)
     return model
 
 
