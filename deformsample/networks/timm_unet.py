@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import segmentation_models_pytorch as smp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +31,8 @@ class TimmUNet(nn.Module):
         weights: str | None = None,
         logit_upsampling: int = 2,
     ) -> None:
+        from segmentation_models_pytorch import Unet  # slow to import
+
         super().__init__()
         if logit_upsampling < 1:
             raise ArgumentError(
@@ -43,7 +44,7 @@ class TimmUNet(nn.Module):
                 "Expected an encoder with features of the strides 2, 4, 8, 16 and 32, but "
                 f"{name!r} has {strides}."
             )
-        self.unet = smp.Unet(f"tu-{name}", encoder_weights=None, classes=num_classes)
+        self.unet = Unet(f"tu-{name}", encoder_weights=None, classes=num_classes)
         self.unet.encoder.model.load_state_dict(encoder.state_dict())
         self.logit_upsampling = logit_upsampling
 

@@ -94,4 +94,5 @@ def test_segment_imports_neither_training_nor_plotting(
     loaded = modules_of("segment", str(small_checkpoint), str(photo), "--output", str(target))
     assert (target / "photo.png").is_file()
     unneeded = {"pytorch_lightning", "lightning_fabric", "matplotlib", "deformsample.data"}
+    unneeded |= {"timm", "torchvision", "segmentation_models_pytorch", "torch._dynamo"}
     assert sorted(loaded & unneeded) == []
