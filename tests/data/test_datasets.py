@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from deformsample.data import (
     Splitter,
 )
 from deformsample.data.cache import DecodedCache
+from deformsample.data.datasets.segmentation_dataset import SegmentationDataset
 from deformsample.data.items import collate
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.images import read_image
@@ -431,6 +433,43 @@ def test_a_cache_decodes_once_and_sees_changes(
     )
     assert int(cached[0]["image"].max()) == 0
     assert not list((tmp_path / "cache").glob("*partial*"))
+
+
+@pytest.mark.parametrize(
+    ("tree", "make"),
+    [
+        (
+            "hrf_tree",
+            lambda root: Folder(root, {"none": (0, 0, 0), "vein": (0, 0, 255)}, "colours"),
+        ),
+        ("cityscapes_tree", Cityscapes),
+        ("deepglobe_tree", DeepGlobe),
+        (None, lambda _: BlueMarble()),
+    ],
+    ids=["colours", "Cityscapes", "DeepGlobe", "Blue Marble"],
+)
+def test_cached_samples_are_not_read_again(
+    tree: str | None,
+    make: Callable[[str], SegmentationDataset],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset = make("" if tree is None else str(request.getfixturevalue(tree)))
+    samples = dataset.samples()[:3]
+    plain = [SegmentationSplit(dataset, samples)[i] for i in range(len(samples))]
+    cached = SegmentationSplit(dataset, samples, cache=DecodedCache(tmp_path / "cache"))
+    first = [cached[i] for i in range(len(samples))]
+
+    def read(*_: object) -> Pixels:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(type(dataset), "read_image", read)
+    monkeypatch.setattr(type(dataset), "read_labels", read)
+    for expected, *items in zip(plain, first, (cached[i] for i in range(3)), strict=True):
+        for item in items:
+            assert torch.equal(item["image"], expected["image"])
+            assert torch.equal(item["labels"], expected["labels"])
 
 
 def test_a_full_cache_keeps_what_it_has_and_decodes_the_rest(
