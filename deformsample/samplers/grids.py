@@ -39,9 +39,6 @@ class TransportGrid(DensityGrid):
         minimum: lower bound of the sampling density relative to uniform sampling, in (0, 1]. The
             sample spacing is at most 1 / sqrt(minimum) times the uniform spacing.
         iterations: number of solver iterations.
-        power: exponent of the density map, above 0. The best sampling density for an error
-            a rho^-b is proportional to a^(1 / (1 + b)): a power of 1/2 to 2/3 for a predicted
-            probability of an error. It is flatter than the prediction, and less sensitive to it.
 
     Example:
         >>> import torch
@@ -49,19 +46,15 @@ class TransportGrid(DensityGrid):
         torch.Size([1, 64, 96, 2])
     """
 
-    def __init__(self, minimum: float = 0.1, iterations: int = 8, power: float = 1.0) -> None:
+    def __init__(self, minimum: float = 0.1, iterations: int = 8) -> None:
         super().__init__()
         check_parameters(minimum, iterations)
-        if not power > 0:
-            raise ArgumentError(f"Expected `power` above 0, but got {power}.")
         self.minimum = minimum
         self.iterations = iterations
-        self.power = power
 
     @override
     def forward(self, density: Tensor, size: Size) -> Tensor:
-        placed = density if self.power == 1 else density.pow(self.power)
-        return transport_grid(placed, size, minimum=self.minimum, iterations=self.iterations)
+        return transport_grid(density, size, minimum=self.minimum, iterations=self.iterations)
 
 
 class GaussianGrid(DensityGrid):

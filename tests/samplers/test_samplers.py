@@ -12,7 +12,6 @@ from deformsample.geometry import (
     identity_grid,
     nearest_boundary,
     softmax_density,
-    transport_grid,
 )
 from deformsample.losses import BoundaryKLLoss
 from deformsample.networks import DeformationNet, EdgeRegressor, FixedDensityLogits, UNet
@@ -28,7 +27,6 @@ from deformsample.samplers import (
     LearnedSampler,
     Sampler,
     SeparableSampler,
-    TransportGrid,
     UniformSampler,
 )
 from deformsample.samplers.downsampler import Downsampled, Downsampler
@@ -66,14 +64,6 @@ def test_detail_draws_samples_and_flat_images_are_sampled_uniformly() -> None:
     spacing = grid[:, 5, 1:, 0] - grid[:, 5, :-1, 0]
     assert float(spacing[0, 6]) < 0.7 * float(spacing[0, 16])
     torch.testing.assert_close(grid[1:], identity_grid((16, 20), grid[1:]))
-
-
-def test_a_power_flattens_the_density() -> None:
-    density = torch.rand(2, 1, 16, 24)
-    placed = TransportGrid(power=0.5)(density, (16, 24))
-    assert torch.equal(placed, transport_grid(density.sqrt(), (16, 24)))
-    with pytest.raises(ArgumentError, match=naming("`power`", 0)):
-        TransportGrid(power=0)
 
 
 def test_lines_of_a_separable_grid_are_straight() -> None:
