@@ -25,6 +25,7 @@ from deformsample.data.items import (
     SegmentationSplit,
 )
 from deformsample.data.splits import KFold, RandomSplit, Split, SplitFile, Splitter
+from deformsample.data.transport_warp import TransportWarp
 
 __all__ = [
     "BlueMarble",
@@ -52,4 +53,5 @@ __all__ = [
     "Split",
     "SplitFile",
     "Splitter",
+    "TransportWarp",
 ]

@@ -14,6 +14,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 from albumentations import BaseCompose, BasicTransform
 from albumentations import Compose as Compose  # for the items
+from albumentations import DualTransform as DualTransform  # for transforms of this package
 
 Augmentation: TypeAlias = BasicTransform | BaseCompose
 """A transform, or a composition of transforms such as ``albumentations.OneOf``."""
