@@ -15,9 +15,12 @@ from deformsample.conventions import Pixels
 from deformsample.data.augmentation import DualTransform
 from deformsample.errors import ArgumentError
 from deformsample.geometry import transport_grid
+from deformsample.geometry.transport import check_parameters
 
 _VERTICES = 33
 """Vertices of the warp per side; it is bilinear between them."""
+
+_ITERATIONS = 8
 
 
 class TransportWarp(DualTransform):  # type: ignore[misc]
@@ -51,8 +54,7 @@ class TransportWarp(DualTransform):  # type: ignore[misc]
             raise ArgumentError(f"Expected `deviation` above 0, but got {deviation}.")
         if nodes < 2:
             raise ArgumentError(f"Expected `nodes` of at least 2, but got {nodes}.")
-        if not 0 < minimum <= 1:
-            raise ArgumentError(f"Expected `minimum` in (0, 1], but got {minimum}.")
+        check_parameters(minimum, _ITERATIONS)
         self.deviation = deviation
         self.nodes = nodes
         self.minimum = minimum
@@ -68,7 +70,9 @@ class TransportWarp(DualTransform):  # type: ignore[misc]
             torch.from_numpy(field.astype(np.float32)), size, mode="bicubic", align_corners=True
         ).exp()
         with torch.no_grad():
-            grid = transport_grid(density, size, minimum=self.minimum).permute(0, 3, 1, 2)
+            grid = transport_grid(
+                density, size, minimum=self.minimum, iterations=_ITERATIONS
+            ).permute(0, 3, 1, 2)
             points = F.interpolate(grid, (height, width), mode="bilinear", align_corners=True)[0]
         corner = torch.tensor([width - 1, height - 1])
         return {"points": ((points.permute(1, 2, 0) + 1) / 2 * corner).numpy()}
