@@ -20,8 +20,6 @@ from deformsample.geometry.transport import check_parameters
 _VERTICES = 33
 """Vertices of the warp per side; it is bilinear between them."""
 
-_ITERATIONS = 8
-
 
 class TransportWarp(DualTransform):  # type: ignore[misc]
     """Enlarge random regions of an image and its labels, and shrink others.
@@ -54,7 +52,7 @@ class TransportWarp(DualTransform):  # type: ignore[misc]
             raise ArgumentError(f"Expected `deviation` above 0, but got {deviation}.")
         if nodes < 2:
             raise ArgumentError(f"Expected `nodes` of at least 2, but got {nodes}.")
-        check_parameters(minimum, _ITERATIONS)
+        check_parameters(minimum, iterations=1)
         self.deviation = deviation
         self.nodes = nodes
         self.minimum = minimum
@@ -70,9 +68,7 @@ class TransportWarp(DualTransform):  # type: ignore[misc]
             torch.from_numpy(field.astype(np.float32)), size, mode="bicubic", align_corners=True
         ).exp()
         with torch.no_grad():
-            grid = transport_grid(
-                density, size, minimum=self.minimum, iterations=_ITERATIONS
-            ).permute(0, 3, 1, 2)
+            grid = transport_grid(density, size, minimum=self.minimum).permute(0, 3, 1, 2)
             points = F.interpolate(grid, (height, width), mode="bilinear", align_corners=True)[0]
         corner = torch.tensor([width - 1, height - 1])
         return {"points": ((points.permute(1, 2, 0) + 1) / 2 * corner).numpy()}
