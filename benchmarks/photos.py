@@ -54,14 +54,14 @@ def main() -> None:
         for number in range(options.photos):
             cv2.imwrite(str(photos / f"{number}.jpg"), photograph(SIZE))
         for title, network in NETWORKS.items():
-            checkpoint = folder / f"{title}.ckpt"
-            model = write_model(checkpoint, network)
+            model = untrained(network)
+            model.save_pretrained(folder / title)
             measure("one", title, single(model, photos / "0.jpg"), options.repeats, 1)
-            measure("a folder", title, batch(checkpoint, photos), 3, options.photos)
+            measure("a folder", title, batch(folder / title, photos), 3, options.photos)
 
 
-def write_model(checkpoint: Path, network: Mapping[str, Any]) -> SegmentationModel:
-    """A model without training that samples where its weights are high, and its checkpoint."""
+def untrained(network: Mapping[str, Any]) -> SegmentationModel:
+    """A model of the default method without training; its samples are not on a regular grid."""
     scores = {
         "class_path": "deformsample.networks.UNet",
         "init_args": {"num_classes": 1, "widths": [16, 32, 48]},
@@ -82,11 +82,9 @@ def write_model(checkpoint: Path, network: Mapping[str, Any]) -> SegmentationMod
     segmenter = build_part(Segmenter, architecture, "the benchmark")
     with torch.no_grad():
         segmenter.get_parameter("downsampler.sampler.network.head.weight").mul_(10)
-    weights = {f"segmenter.{name}": value for name, value in segmenter.state_dict().items()}
     classes = {"sky": [90, 140, 220], "road": [90, 90, 90], "tree": [30, 120, 30]}
-    described = {"format": FORMAT, "segmenter": architecture, "classes": classes}
-    torch.save({"state_dict": weights, "deformsample": described}, checkpoint)
-    return SegmentationModel(segmenter, described)
+    description = {"format": FORMAT, "segmenter": architecture, "classes": classes}
+    return SegmentationModel(segmenter, description)
 
 
 def single(model: SegmentationModel, photo: Path) -> Mapping[str, Callable[[], object]]:
@@ -107,10 +105,10 @@ def decode_and_infer(network: nn.Module, small: torch.Tensor, photo: Path) -> No
     network(small)
 
 
-def batch(checkpoint: Path, photos: Path) -> Mapping[str, Callable[[], object]]:
+def batch(model: Path, photos: Path) -> Mapping[str, Callable[[], object]]:
     """The command on a folder, and decoding its files in two threads."""
-    arguments = ["segment", str(checkpoint), str(photos), "--jobs", "2"]
-    target = checkpoint.with_suffix("")
+    arguments = ["segment", str(model), str(photos), "--jobs", "2"]
+    target = model.parent / "labels"
     return {
         "decoding in two threads": partial(decode_all, photos),
         "segment --jobs 2": partial(command, [*arguments, "--output", str(target)]),

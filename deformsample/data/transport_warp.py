@@ -14,7 +14,7 @@ from typing_extensions import override
 from deformsample.conventions import Pixels
 from deformsample.data.augmentation import DualTransform
 from deformsample.errors import ArgumentError
-from deformsample.geometry import transport_grid
+from deformsample.geometry import resize_grid, to_pixels, transport_grid
 from deformsample.geometry.transport import check_parameters
 
 _VERTICES = 33
@@ -67,11 +67,8 @@ class TransportWarp(DualTransform):  # type: ignore[misc]
         density = F.interpolate(
             torch.from_numpy(field.astype(np.float32)), size, mode="bicubic", align_corners=True
         ).exp()
-        with torch.no_grad():
-            grid = transport_grid(density, size, minimum=self.minimum).permute(0, 3, 1, 2)
-            points = F.interpolate(grid, (height, width), mode="bilinear", align_corners=True)[0]
-        corner = torch.tensor([width - 1, height - 1])
-        return {"points": ((points.permute(1, 2, 0) + 1) / 2 * corner).numpy()}
+        grid = resize_grid(transport_grid(density, size, minimum=self.minimum), (height, width))
+        return {"points": to_pixels(grid, (height, width))[0].numpy()}
 
     @override
     def apply(self, img: Pixels, points: npt.NDArray[np.float32], **params: Any) -> Pixels:

@@ -466,7 +466,9 @@ def test_cached_samples_are_not_read_again(
 
     monkeypatch.setattr(type(dataset), "read_image", read)
     monkeypatch.setattr(type(dataset), "read_labels", read)
-    for expected, *items in zip(plain, first, (cached[i] for i in range(3)), strict=True):
+    for expected, *items in zip(
+        plain, first, (cached[i] for i in range(len(samples))), strict=True
+    ):
         for item in items:
             assert torch.equal(item["image"], expected["image"])
             assert torch.equal(item["labels"], expected["labels"])
