@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from deformsample.conventions import STAGES
 from deformsample.errors import DataError
@@ -23,6 +23,9 @@ from deformsample.files.writing import atomic_write
 from deformsample.plotting import OKABE_ITO
 
 _MARKERS = "osD^vP*X<>"
+_NARROW = 4.0
+"""Ratio of the ends of an axis below which its ticks are linear."""
+
 _COSTS = frozenset({"pixels", "gigamacs", "megabytes", "seconds"})
 
 
@@ -275,7 +278,11 @@ def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
                 _curve(panel, [(amount(row), row) for row in selected], key, index)
             panel.set_xlabel(label)
             panel.set_xscale("log")
-            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            low, high = panel.get_xlim()  # LogLocator labels narrow axes too densely
+            narrow = high < _NARROW * low
+            panel.xaxis.set_major_locator(
+                MaxNLocator(4) if narrow else LogLocator(subs=(1.0, 2.0, 5.0))
+            )
             panel.xaxis.set_major_formatter(ScalarFormatter())
             panel.xaxis.set_minor_formatter(NullFormatter())
             panel.grid(visible=True, which="both", alpha=0.25)
