@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -17,7 +18,7 @@ def halve(image: Image, threads: int) -> npt.NDArray[np.float32]:
     """Halve an image by averaging 2 x 2 pixels; an odd last row or column is kept.
 
     Args:
-        image: (c, H, W).
+        image: (c, H, W), uint8 or float32.
         threads: number of threads.
 
     Returns:
@@ -25,13 +26,22 @@ def halve(image: Image, threads: int) -> npt.NDArray[np.float32]:
     """
     channels, height, width = image.shape
     halved = np.empty((channels, -(-height // 2), -(-width // 2)), np.float32)
-    in_bands(halved.shape[1], halved.size, partial(halve_rows, image, halved), threads)
+    if image.dtype == np.uint8:
+        in_bands(halved.shape[1], halved.size, partial(_halve_rows, image, halved), threads)
+        return halved
+    for pixels, result in zip(image, halved, strict=True):
+        even = pixels
+        if height % 2 or width % 2:  # the mean of a repeated row is that row
+            even = cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        cv2.resize(even, result.shape[::-1], dst=result, interpolation=cv2.INTER_AREA)
     return halved
 
 
 @compiled
-def halve_rows(image: Image, halved: npt.NDArray[np.float32], first: int, last: int) -> None:
-    """Halve an image by averaging 2 x 2 pixels; an odd last row or column is kept.
+def _halve_rows(
+    image: npt.NDArray[np.uint8], halved: npt.NDArray[np.float32], first: int, last: int
+) -> None:
+    """Rows of :func:`halve`, of an image of bytes, which OpenCV would round.
 
     Args:
         image: (c, H, W).

@@ -11,6 +11,7 @@ triangles are those of :mod:`deformsample.geometry.mesh`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -57,7 +58,7 @@ def scan(
 def _first_at(axis: Floats, value: float, per_unit: float) -> int:
     """The index of the first point of an ascending axis that is not below a value."""
     count = len(axis)
-    i = min(max(int((value - axis[0]) * per_unit), 0), count)
+    i = min(max(math.ceil((value - axis[0]) * per_unit), 0), count)
     while i > 0 and axis[i - 1] >= value:
         i -= 1
     while i < count and axis[i] < value:
@@ -99,7 +100,7 @@ def _spans_of_band(
     height, width = vertices.shape[:2]
     points = vertices.reshape(-1, 2)
     per_row, per_column = _points_per_unit(rows), _points_per_unit(columns)
-    spans = np.empty((256 + (last - first) * width * 2, 4), np.int32)
+    spans = np.empty((256 + (last - first) * width * 3, 4), np.int32)
     count = 0
     covered = np.zeros(last - first, np.int64)
     folds = False
@@ -124,16 +125,24 @@ def _spans_of_band(
             (x0, y0), (x1, y1), (x2, y2) = points[p], points[q], points[r]
             if not (y0 < y2 and y0 <= rows[last - 1] and y2 > rows[first]):
                 continue
+            start_row = max(first, _first_at(rows, y0, per_row))
+            end_row = min(last, _first_at(rows, y2, per_row))
+            if start_row >= end_row:
+                continue
+            middle_row = min(max(start_row, _first_at(rows, y1, per_row)), end_row)
             long = (x2 - x0) / (y2 - y0)
-            upper, lower = (x1 - x0) / (y1 - y0), (x2 - x1) / (y2 - y1)
-            row = max(first, _first_at(rows, y0, per_row))
-            while row < last and rows[row] < y2:
-                y = rows[row]
-                long_x = x0 + (y - y0) * long
-                short_x = x0 + (y - y0) * upper if y < y1 else x1 + (y - y1) * lower
-                start = _first_at(columns, min(long_x, short_x), per_column)
-                end = _first_at(columns, max(long_x, short_x), per_column)
-                if start < end:
+            for half in range(2):
+                if half == 0:
+                    begin, stop, x, y, short = start_row, middle_row, x0, y0, (x1 - x0) / (y1 - y0)
+                else:
+                    begin, stop, x, y, short = middle_row, end_row, x1, y1, (x2 - x1) / (y2 - y1)
+                for row in range(begin, stop):
+                    long_x = x0 + (rows[row] - y0) * long
+                    short_x = x + (rows[row] - y) * short
+                    start = _first_at(columns, min(long_x, short_x), per_column)
+                    end = _first_at(columns, max(long_x, short_x), per_column)
+                    if start >= end:
+                        continue
                     if count == len(spans):
                         longer = np.empty((2 * count, 4), np.int32)
                         for n in range(count):
@@ -144,7 +153,6 @@ def _spans_of_band(
                     spans[count, 2], spans[count, 3] = end, triangle
                     count += 1
                     covered[row - first] += end - start
-                row += 1
     whole = not folds
     for total in covered:
         whole &= total == len(columns)
