@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypedDict
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -22,6 +21,7 @@ from deformsample.data.datasets.image_dataset import S
 from deformsample.data.datasets.segmentation_dataset import SegmentationDataset, SegmentationSample
 from deformsample.errors import ArgumentError, DataError
 from deformsample.files.levels import read_level
+from deformsample.kernels.pixels import channels_first
 
 
 class SegmentationItem(TypedDict):
@@ -151,7 +151,7 @@ class SegmentationSplit(ImageSplit[SegmentationSample]):
             )
         augmented = self._augmented(image=image, mask=labels)
         return {
-            "image": _channels_first(augmented["image"]),
+            "image": torch.from_numpy(channels_first(augmented["image"])),
             "labels": torch.from_numpy(augmented["mask"].copy()),
             "index": index,
         }
@@ -191,7 +191,7 @@ class ClassificationSplit(ImageSplit[ClassificationSample]):
         read = partial(read_level, sample.image, self.level)
         image = self._decoded(f"level {self.level}", sample.image, read)
         return {
-            "image": _channels_first(self._augmented(image=image)["image"]),
+            "image": torch.from_numpy(channels_first(self._augmented(image=image)["image"])),
             "label": float(sample.label),
             "index": index,
         }
@@ -211,7 +211,3 @@ def collate(items: Sequence[Any]) -> Any:
             "crop them in `data.augmentation`."
         )
     return {key: torch.stack([torch.as_tensor(item[key]) for item in items]) for key in items[0]}
-
-
-def _channels_first(image: Pixels) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

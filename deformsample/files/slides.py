@@ -23,7 +23,7 @@ from deformsample.errors import DataError
 from deformsample.files.images import ZARR_SUFFIX, read_image
 from deformsample.files.limits import check_tiff, check_zarr
 from deformsample.files.reading import regular_file
-from deformsample.kernels.pixels import halve
+from deformsample.kernels.pixels import channels_first, halve
 
 SLIDE_SUFFIXES = frozenset({".bif", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu"})
 """Suffixes of formats that only OpenSlide reads, in lower case."""
@@ -313,7 +313,7 @@ def is_large(path: Path) -> bool:
 
 def halved(pixels: Pixels, times: int) -> Values:
     """Halve an image (h, w, 3) repeatedly: (3, h', w'), from 0 to 255."""
-    values: npt.NDArray[Any] = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    values = channels_first(pixels)
     for _ in range(times):
         values = halve(values, threads=1)  # files are read in parallel already
     return values.astype(np.float32, copy=False)

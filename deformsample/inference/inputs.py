@@ -15,6 +15,7 @@ from torch import Tensor
 from deformsample.errors import ArgumentError
 from deformsample.files.levels import read_level
 from deformsample.files.slides import is_large, open_large
+from deformsample.kernels.pixels import channels_first
 from deformsample.samplers import ImageSource, InMemoryImage, OutOfCoreImage
 
 ImageLike: TypeAlias = "str | Path | npt.NDArray[Any] | Tensor"
@@ -47,8 +48,8 @@ def as_batch(image: ImageLike, level: int = 0) -> Tensor:
         raise ArgumentError(
             f"Expected an array of shape (h, w, 3) or (b, h, w, 3), but got {tuple(pixels.shape)}."
         )
-    pixels = pixels if pixels.ndim == 4 else pixels[None]
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    planes = [channels_first(single) for single in (pixels if pixels.ndim == 4 else pixels[None])]
+    return torch.from_numpy(planes[0][None] if len(planes) == 1 else np.stack(planes))
 
 
 def labels_like(image: ImageLike, labels: Tensor) -> Any:

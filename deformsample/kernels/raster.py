@@ -11,7 +11,6 @@ triangles are those of :mod:`deformsample.geometry.mesh`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -58,7 +57,7 @@ def scan(
 def _first_at(axis: Floats, value: float, per_unit: float) -> int:
     """The index of the first point of an ascending axis that is not below a value."""
     count = len(axis)
-    i = min(max(math.ceil((value - axis[0]) * per_unit), 0), count)
+    i = min(max(int(np.ceil((value - axis[0]) * per_unit)), 0), count)
     while i > 0 and axis[i - 1] >= value:
         i -= 1
     while i < count and axis[i] < value:
