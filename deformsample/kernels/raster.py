@@ -81,29 +81,52 @@ def corners_of(triangle: int, width: int) -> tuple[int, int, int]:
     return a + width + 1, a + width, a + 1
 
 
-@compiled
 def _spans_of_band(
     vertices: Floats, rows: Floats, columns: Floats, first: int, last: int
 ) -> tuple[Spans, bool]:
-    """The spans of the rows first <= i < last, and whether they cover each pixel once.
+    """The spans of the rows first <= i < last, and whether they cover each pixel once."""
+    width, points = vertices.shape[1], vertices.reshape(-1, 2)
+    room = 256 + (last - first) * width * 3
+    while True:
+        spans, covered = np.empty((room, 4), np.int32), np.zeros(last - first, np.int64)
+        count, folds = _find_spans(points, width, rows, columns, first, last, spans, covered)
+        if count <= room:
+            return spans[:count], not folds and bool((covered == len(columns)).all())
+        room *= 2
 
-    Loops instead of functions of NumPy halve the time of compilation.
+
+@compiled
+def _find_spans(
+    points: Floats,
+    width: int,
+    rows: Floats,
+    columns: Floats,
+    first: int,
+    last: int,
+    spans: Spans,
+    covered: npt.NDArray[np.int64],
+) -> tuple[int, bool]:
+    """Write the spans of a band.
+
+    Arrays are made by the caller, since compiling a call of NumPy takes a tenth of a second.
 
     Args:
-        vertices: (h, w, 2), normalised points of the samples.
+        points: (h * w, 2), normalised points of the samples.
+        width: w.
         rows: (n,) y of the pixels, ascending.
         columns: (m,) x of the pixels, ascending.
         first: row.
         last: row.
+        spans: (room, 4), written to.
+        covered: (last - first,), the number of pixels of each row that spans cover, added to.
+
+    Returns:
+        The number of spans, room + 1 if there are more, and whether a triangle is turned over.
     """
-    height, width = vertices.shape[:2]
-    points = vertices.reshape(-1, 2)
     per_row, per_column = _points_per_unit(rows), _points_per_unit(columns)
-    spans = np.empty((256 + (last - first) * width * 3, 4), np.int32)
     count = 0
-    covered = np.zeros(last - first, np.int64)
     folds = False
-    for cell_row in range(height - 1):
+    for cell_row in range(len(points) // width - 1):
         top, bottom = np.inf, -np.inf
         for p in range(cell_row * width, (cell_row + 2) * width):
             top, bottom = min(top, points[p, 1]), max(bottom, points[p, 1])
@@ -143,19 +166,12 @@ def _spans_of_band(
                     if start >= end:
                         continue
                     if count == len(spans):
-                        longer = np.empty((2 * count, 4), np.int32)
-                        for n in range(count):
-                            for k in range(4):
-                                longer[n, k] = spans[n, k]
-                        spans = longer
+                        return count + 1, folds
                     spans[count, 0], spans[count, 1] = row, start
                     spans[count, 2], spans[count, 3] = end, triangle
                     count += 1
                     covered[row - first] += end - start
-    whole = not folds
-    for total in covered:
-        whole &= total == len(columns)
-    return spans[:count], whole
+    return count, folds
 
 
 @compiled
