@@ -1,8 +1,9 @@
 """Does reading keep up with training? ``python benchmarks/loading.py --config hrf.yaml ...``.
 
 Takes the options of ``train.py fit``. Times in one run: the loader alone, the training step alone
-(on a batch in memory), and both together. "Waiting" is the share of the joint time that the step
-does not account for.
+(on a batch in memory), and both together. "Waiting" is the share of the joint time in which the
+step waits for its batch. "Slowed" compares the joint time with the step alone, which shares its
+processors with the workers then.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from statistics import median
 
@@ -25,7 +27,7 @@ from deformsample.files.configs import configs_folder
 from deformsample.training.kinds import KINDS
 from deformsample.training.segmentation_task import SegmentationTask
 
-STEPS = 12
+STEPS = 30
 WARM_UP = 3
 
 
@@ -68,14 +70,21 @@ def main(arguments: Sequence[str]) -> None:
     alone = median(seconds(lambda: step(batches[0])) for _ in range(STEPS))
     stream = endless(data)
     loading = median(seconds(lambda: next(stream)) for _ in range(STEPS + WARM_UP))
-    joint_times = [seconds(lambda: step(next(stream))) for _ in range(STEPS + WARM_UP)][WARM_UP:]
-    joint = sum(joint_times) / len(joint_times)
+    waits, steps = [], []
+    for _ in range(STEPS + WARM_UP):
+        start = time.perf_counter()
+        batch = next(stream)
+        waits.append(time.perf_counter() - start)
+        steps.append(seconds(partial(step, batch)))
+    waiting, working = sum(waits[WARM_UP:]), sum(steps[WARM_UP:])
+    joint = (waiting + working) / STEPS
     size = data.batch_size
     print(f"device {device}, {torch.get_num_threads()} threads, {data.num_workers} workers")
     print(f"loader alone   {size / loading:8.2f} images/s")
     print(f"step alone     {size / alone:8.2f} images/s")
     print(f"both           {size / joint:8.2f} images/s")
-    print(f"waiting        {max(0.0, 1 - alone / joint):8.1%} of the joint time")
+    print(f"waiting        {waiting / (waiting + working):8.1%} of the joint time")
+    print(f"slowed         {joint / alone:8.2f} times the step alone")
 
 
 def endless(data: SegmentationDataModule) -> Iterator[SegmentationBatch]:
