@@ -88,8 +88,10 @@ def warp_blocks(
         corner = (centres[used] / 2**index - 0.5).clamp_min(0).floor().long().minimum(last_pixel)
         column, row = (corner // side).unbind(1)
         keys = row * -(-width // side) + column
-        for key in keys.unique().tolist():
-            chosen = used[keys == key]
+        order = keys.argsort()
+        blocks, counts = keys[order].unique_consecutive(return_counts=True)
+        parts = used[order].split(counts.tolist())
+        for key, chosen in zip(blocks.tolist(), parts, strict=True):
             top, left = (side * int(n) for n in divmod(key, -(-width // side)))
             bottom, right = min(top + side + 1, height), min(left + side + 1, width)
             block = read(index, top, bottom, left, right)
