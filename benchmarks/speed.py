@@ -44,7 +44,13 @@ from deformsample.geometry import (
 from deformsample.geometry.coordinates import axis
 from deformsample.losses import ErrorCurveLoss, FullResolutionLoss, LovaszLoss
 from deformsample.networks import HRNet, UNet
-from deformsample.samplers import Downsampler, ErrorCurveSampler, UniformSampler
+from deformsample.samplers import (
+    Downsampler,
+    ErrorCurveSampler,
+    LearnedSampler,
+    Sampler,
+    UniformSampler,
+)
 from deformsample.segmenters import SampledSegmenter
 
 CASES: Sequence[tuple[int, Size, Size]] = (
@@ -197,11 +203,16 @@ def chain_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
     for _, sampled, size in CASES[:2]:
         pixels = photograph(size)
         image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].to(device)
-        sampler = ErrorCurveSampler(UNet(2, (16, 32, 48)))
-        segmenter = (
-            SampledSegmenter(Downsampler(sampler, sampled), torch.nn.Identity()).eval().to(device)
-        )
-        works: dict[str, Work] = {"deformsample": partial(downsampled, segmenter, image)}
+        samplers: dict[str, tuple[Sampler, float]] = {
+            "deformsample": (LearnedSampler(UNet(1, (16, 32, 48))), 1.0),
+            "deformsample, half a thumbnail": (LearnedSampler(UNet(1, (16, 32, 48))), 0.5),
+            "deformsample, error curves": (ErrorCurveSampler(UNet(2, (16, 32, 48))), 1.0),
+        }
+        works: dict[str, Work] = {}
+        for name, (sampler, scale) in samplers.items():
+            downsampler = Downsampler(sampler, sampled, scale)
+            segmenter = SampledSegmenter(downsampler, torch.nn.Identity()).eval().to(device)
+            works[name] = partial(downsampled, segmenter, image)
         for suffix in ("jpg", "png"):
             file = folder / f"{size[0]}.{suffix}"
             cv2.imwrite(str(file), pixels)
