@@ -87,20 +87,26 @@ def warp_blocks(
         last_pixel = torch.tensor([width - 1, height - 1])
         corner = (centres[used] / 2**index - 0.5).clamp_min(0).floor().long().minimum(last_pixel)
         column, row = (corner // side).unbind(1)
-        keys = row * -(-width // side) + column
-        order = keys.argsort()
-        blocks, counts = keys[order].unique_consecutive(return_counts=True)
-        parts = used[order].split(counts.tolist())
-        for key, chosen in zip(blocks.tolist(), parts, strict=True):
-            top, left = (side * int(n) for n in divmod(key, -(-width // side)))
+        key, order = (row * -(-width // side) + column).sort()
+        used = used[order]  # the samples of a block follow each other
+        points_of_level, levels = centres[used], level[used].float()
+        blocks, counts = key.unique_consecutive(return_counts=True)
+        sums = []
+        start = 0
+        for block, count in zip(blocks.tolist(), counts.tolist(), strict=True):
+            top, left = (side * int(n) for n in divmod(block, -(-width // side)))
             bottom, right = min(top + side + 1, height), min(left + side + 1, width)
-            block = read(index, top, bottom, left, right)
+            pixels = read(index, top, bottom, left, right)
+            part = slice(start, start + count)
+            corner_of_block = torch.tensor([left, top]) * 2**index
+            local = (points_of_level[part] - corner_of_block).float()[None].numpy()
+            sums.append(np.zeros((len(pixels), 1, count), np.float32))
+            add_samples(pixels, index, local, levels[part][None].numpy(), sums[-1], 0, 1)
+            start += count
+        if sums:
+            totals = torch.from_numpy(np.concatenate(sums, axis=2)[:, 0])
             if sampled is None:
-                sampled = torch.zeros(len(block), len(level))
-            local = (centres[chosen] - torch.tensor([left, top]) * 2**index).float()[None].numpy()
-            levels = level[chosen].float()[None].numpy()
-            sums = np.zeros((len(block), 1, len(chosen)), np.float32)
-            add_samples(block, index, local, levels, sums, 0, 1)
-            sampled[:, chosen] += torch.from_numpy(sums[:, 0])
+                sampled = torch.zeros(len(totals), len(level))
+            sampled[:, used] += totals
     assert sampled is not None
     return sampled.view(1, -1, *grid.shape[1:3])
