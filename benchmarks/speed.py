@@ -42,7 +42,13 @@ from deformsample.geometry import (
     warp,
 )
 from deformsample.geometry.coordinates import axis
-from deformsample.losses import ErrorCurveLoss, FullResolutionLoss, LovaszLoss
+from deformsample.losses import (
+    BoundaryKLLoss,
+    DensityLoss,
+    ErrorCurveLoss,
+    FullResolutionLoss,
+    LovaszLoss,
+)
 from deformsample.networks import HRNet, UNet
 from deformsample.samplers import (
     Downsampler,
@@ -270,16 +276,16 @@ def _steps(
         samples.append(sample)
     data = SegmentationSplit(Folder(str(folder), classes), samples)
     works: dict[str, Work] = {}
-    for name, scale in (("uniform", 1.0), ("learned", 1.0), ("learned, half a thumbnail", 0.5)):
-        learns = name != "uniform"
-        sampler = ErrorCurveSampler(UNet(2, (16, 32, 48))) if learns else UniformSampler()
+    methods: dict[str, tuple[Sampler, float, DensityLoss | None]] = {
+        "uniform": (UniformSampler(), 1.0, None),
+        "learned": (LearnedSampler(UNet(1, (16, 32, 48))), 1.0, BoundaryKLLoss()),
+        "learned, half a thumbnail": (LearnedSampler(UNet(1, (16, 32, 48))), 0.5, BoundaryKLLoss()),
+        "error curves": (ErrorCurveSampler(UNet(2, (16, 32, 48))), 1.0, ErrorCurveLoss()),
+    }
+    for name, (sampler, scale, density) in methods.items():
         downsampler = Downsampler(sampler, sampled, thumbnail_scale=scale, sample_gradient=False)
         segmenter = SampledSegmenter(downsampler, network()).to(device)
-        loss = FullResolutionLoss(
-            grid_gradient=False,
-            aux_loss=LovaszLoss(),
-            density=ErrorCurveLoss() if learns else None,
-        )
+        loss = FullResolutionLoss(grid_gradient=False, aux_loss=LovaszLoss(), density=density)
         optimizer = torch.optim.AdamW(segmenter.parameters())
         works[name] = partial(train_step, data, segmenter, loss.to(device), optimizer)
     return works

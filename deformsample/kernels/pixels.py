@@ -12,6 +12,7 @@ import numpy.typing as npt
 from deformsample.kernels.compiled import compiled, in_bands
 
 Image = npt.NDArray[Any]
+Labels = npt.NDArray[np.uint8]
 
 
 def channels_first(pixels: Image) -> Image:
@@ -118,9 +119,9 @@ def add_samples(
 
 @compiled
 def mark_boundaries(
-    labels: npt.NDArray[np.uint8],
+    labels: Labels,
     ignored: int,
-    marks: npt.NDArray[np.uint8],
+    marks: Labels,
     first: int,
     last: int,
 ) -> None:
@@ -135,11 +136,34 @@ def mark_boundaries(
     """
     h, w = labels.shape
     for i in range(first, last):
-        above, below = labels[max(i - 1, 0)], labels[min(i + 1, h - 1)]
-        row = labels[i]
-        for j in range(w):
-            label = row[j]
-            differs = False
-            for other in (above[j], below[j], row[max(j - 1, 0)], row[min(j + 1, w - 1)]):
-                differs |= (other != label) & (other != ignored)
-            marks[i, j] = differs & (label != ignored)
+        row, above, below = labels[i], labels[max(i - 1, 0)], labels[min(i + 1, h - 1)]
+        inner = row[1:-1], above[1:-1], below[1:-1], row[:-2], row[2:]
+        _mark_line(*inner, ignored, marks[i, 1:-1])
+        for j, left, right in ((0, 0, min(1, w - 1)), (w - 1, max(w - 2, 0), w - 1)):
+            end = row[j : j + 1], above[j : j + 1], below[j : j + 1]
+            sides = row[left : left + 1], row[right : right + 1]
+            _mark_line(*end, *sides, ignored, marks[i, j : j + 1])
+
+
+@compiled
+def _mark_line(
+    row: Labels,
+    above: Labels,
+    below: Labels,
+    left: Labels,
+    right: Labels,
+    ignored: int,
+    marks: Labels,
+) -> None:
+    """Write 1 where a pixel differs from a neighbour; (w,) each.
+
+    Neighbours have the same index, without which this loop would not be vectorised.
+    """
+    unknown = np.uint8(ignored)
+    for j in range(len(row)):
+        label = row[j]
+        differs = (above[j] != label) & (above[j] != unknown)
+        differs |= (below[j] != label) & (below[j] != unknown)
+        differs |= (left[j] != label) & (left[j] != unknown)
+        differs |= (right[j] != label) & (right[j] != unknown)
+        marks[j] = differs & (label != unknown)
