@@ -210,9 +210,9 @@ def chain_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
         pixels = photograph(size)
         image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].to(device)
         samplers: dict[str, tuple[Sampler, float]] = {
-            "deformsample": (LearnedSampler(UNet(1, (16, 32, 48))), 1.0),
-            "deformsample, half a thumbnail": (LearnedSampler(UNet(1, (16, 32, 48))), 0.5),
-            "deformsample, error curves": (ErrorCurveSampler(UNet(2, (16, 32, 48))), 1.0),
+            "deformsample": (learned_sampler(), 1.0),
+            "deformsample, half a thumbnail": (learned_sampler(), 0.5),
+            "deformsample, error curves": (error_curve_sampler(), 1.0),
         }
         works: dict[str, Work] = {}
         for name, (sampler, scale) in samplers.items():
@@ -229,13 +229,23 @@ def chain_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
     return tasks
 
 
+def learned_sampler() -> Sampler:
+    """The default sampler."""
+    return LearnedSampler(UNet(1, (16, 32, 48)))
+
+
+def error_curve_sampler() -> Sampler:
+    """The sampler of ``method/error_curves.yaml``."""
+    return ErrorCurveSampler(UNet(2, (16, 32, 48)))
+
+
 def whole_tasks(device: torch.device) -> dict[str, dict[str, Work]]:
     """Sampling, network and full-size labels: learned, and the standard uniform baseline."""
     classes, sampled, size = CASES[0]
     image = torch.from_numpy(photograph(size).transpose(2, 0, 1).copy())[None].to(device)
     network = HRNet(classes, name="hrnet_w18_small", stem_stride=1)
     works: dict[str, Work] = {}
-    for name, sampler in (("learned", ErrorCurveSampler(UNet(2, (16, 32, 48)))), ("uniform", None)):
+    for name, sampler in (("learned", error_curve_sampler()), ("uniform", None)):
         segmenter = SampledSegmenter(Downsampler(sampler or UniformSampler(), sampled), network)
         segmenter = segmenter.eval().to(device)
         if sampler is not None:
@@ -278,9 +288,9 @@ def _steps(
     works: dict[str, Work] = {}
     methods: dict[str, tuple[Sampler, float, DensityLoss | None]] = {
         "uniform": (UniformSampler(), 1.0, None),
-        "learned": (LearnedSampler(UNet(1, (16, 32, 48))), 1.0, BoundaryKLLoss()),
-        "learned, half a thumbnail": (LearnedSampler(UNet(1, (16, 32, 48))), 0.5, BoundaryKLLoss()),
-        "error curves": (ErrorCurveSampler(UNet(2, (16, 32, 48))), 1.0, ErrorCurveLoss()),
+        "learned": (learned_sampler(), 1.0, BoundaryKLLoss()),
+        "learned, half a thumbnail": (learned_sampler(), 0.5, BoundaryKLLoss()),
+        "error curves": (error_curve_sampler(), 1.0, ErrorCurveLoss()),
     }
     for name, (sampler, scale, density) in methods.items():
         downsampler = Downsampler(sampler, sampled, thumbnail_scale=scale, sample_gradient=False)

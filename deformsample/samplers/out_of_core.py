@@ -89,20 +89,16 @@ def warp_blocks(
         column, row = (corner // side).unbind(1)
         key, order = (row * -(-width // side) + column).sort()
         used = used[order]  # the samples of a block follow each other
-        points_of_level, levels = centres[used], level[used].float()
         blocks, counts = key.unique_consecutive(return_counts=True)
+        parts = (t.split(counts.tolist()) for t in (centres[used], level[used].float()))
         sums = []
-        start = 0
-        for block, count in zip(blocks.tolist(), counts.tolist(), strict=True):
+        for block, points_of_block, levels in zip(blocks.tolist(), *parts, strict=True):
             top, left = (side * int(n) for n in divmod(block, -(-width // side)))
             bottom, right = min(top + side + 1, height), min(left + side + 1, width)
             pixels = read(index, top, bottom, left, right)
-            part = slice(start, start + count)
-            corner_of_block = torch.tensor([left, top]) * 2**index
-            local = (points_of_level[part] - corner_of_block).float()[None].numpy()
-            sums.append(np.zeros((len(pixels), 1, count), np.float32))
-            add_samples(pixels, index, local, levels[part][None].numpy(), sums[-1], 0, 1)
-            start += count
+            local = (points_of_block - torch.tensor([left, top]) * 2**index).float()[None].numpy()
+            sums.append(np.zeros((len(pixels), 1, len(levels)), np.float32))
+            add_samples(pixels, index, local, levels[None].numpy(), sums[-1], 0, 1)
         if sums:
             totals = torch.from_numpy(np.concatenate(sums, axis=2)[:, 0])
             if sampled is None:
