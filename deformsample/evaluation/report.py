@@ -25,6 +25,8 @@ from deformsample.plotting import OKABE_ITO
 _MARKERS = "osD^vP*X<>"
 _NARROW = 4.0
 """Ratio of the ends of an axis below which its ticks are linear."""
+_LETTER = 0.07
+"""Inches of the legend per letter of a name."""
 
 _COSTS = frozenset({"pixels", "gigamacs", "megabytes", "seconds"})
 
@@ -266,10 +268,12 @@ def curves(plan: Plan, rows: Sequence[Row]) -> Figure:
         )
     accuracies = {f"iou/{name}": f"IoU, {name}" for name in plan.classes}
     accuracies |= {"miou": "mean IoU", "boundary_iou": "boundary IoU"}
-    figure = Figure(figsize=(4.4 * len(amounts) + 2.2, 3.2 * len(accuracies)), layout="constrained")
-    axes = figure.subplots(len(accuracies), len(amounts), squeeze=False)
     done = {row.method for row in rows}
     shown = [name for name, method in plan.methods.items() if method.shown and name in done]
+    legend = 0.8 + _LETTER * max(map(len, shown), default=0)
+    size = (4.4 * len(amounts) + legend, 3.2 * len(accuracies))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(accuracies), len(amounts), squeeze=False)
     for (key, title), panels in zip(accuracies.items(), axes, strict=True):
         panels[0].set_ylabel(title)
         for (label, amount), panel in zip(amounts.items(), panels, strict=True):
